@@ -1,0 +1,118 @@
+//! Every bound of the project, by name, with its unit; and the relations between them.
+
+use std::time::Duration;
+
+// ---- HTTP -------------------------------------------------------------------------------------
+
+/// Longest request line in bytes, without its line end. Beyond: 414.
+pub const MAX_REQUEST_LINE: usize = 8 * 1024;
+/// Longest request head (line and header fields) in bytes. Beyond: 431.
+pub const MAX_HEAD: usize = 32 * 1024;
+/// Most header fields of a request. Beyond: 431.
+pub const MAX_HEADERS: usize = 100;
+/// Most connections of a shard.
+pub const MAX_CONNECTIONS: usize = 16 * 1024;
+/// How long a connection may stay without a request under way.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a request's head may take from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request's body may take from the end of its head.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take to read an answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the daemon waits at a shutdown for invocations under way.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+// ---- buffers of a shard -------------------------------------------------------------------------
+
+/// Size of one provided receive buffer, in bytes.
+pub const RECEIVE_BUFFER: usize = 4 * 1024;
+/// Number of provided receive buffers of a shard; a power of two.
+pub const RECEIVE_BUFFERS: u16 = 1024;
+/// Entries of a shard's submission queue.
+pub const RING_ENTRIES: u32 = 2048;
+/// A connection that holds this much unparsed input beyond its request under way is not read from, in bytes.
+pub const INPUT_HIGH_WATER: usize = 64 * 1024;
+
+// ---- functions ----------------------------------------------------------------------------------
+
+/// Most functions of one daemon.
+pub const MAX_FUNCTIONS: usize = 1024;
+/// Longest name of a function, in bytes.
+pub const MAX_FUNCTION_NAME: usize = 64;
+/// Most workers of one function.
+pub const MAX_WORKERS: usize = 1024;
+/// Most invocations waiting for a worker of one function.
+pub const MAX_QUEUE: usize = 4096;
+/// Bounds and default of a function's time limit.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// See [`MIN_TIMEOUT`].
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+/// See [`MIN_TIMEOUT`].
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(900);
+/// Bounds and default of a worker's memory, in bytes.
+pub const MIN_MEMORY: u64 = 4 << 20;
+/// See [`MIN_MEMORY`].
+pub const DEFAULT_MEMORY: u64 = 128 << 20;
+/// See [`MIN_MEMORY`].
+pub const MAX_MEMORY: u64 = 64 << 30;
+/// Default and greatest body of a request, in bytes.
+pub const DEFAULT_MAX_REQUEST: u64 = 6 << 20;
+/// See [`DEFAULT_MAX_REQUEST`].
+pub const MAX_REQUEST: u64 = 1 << 30;
+/// Default and greatest body of a response, in bytes.
+pub const DEFAULT_MAX_RESPONSE: u64 = 6 << 20;
+/// See [`DEFAULT_MAX_RESPONSE`].
+pub const MAX_RESPONSE: u64 = 1 << 30;
+/// How long load and init of a function may take.
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a forked worker may take until it is ready.
+pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the trusted part of a runner's set-up may take.
+pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+// ---- channel ------------------------------------------------------------------------------------
+
+/// Requests that may wait in one worker's channel, the one under way included; a power of two.
+pub const CHANNEL_DEPTH: u32 = 8;
+/// One slot of either region, in bytes: a descriptor and what is carried inline.
+pub const CHANNEL_SLOT: usize = 4096;
+/// Most header fields of a response.
+pub const MAX_RESPONSE_HEADERS: usize = 64;
+/// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
+pub const MAX_RESPONSE_HEAD: usize = 2048;
+
+// ---- confinement --------------------------------------------------------------------------------
+
+/// File descriptors a function may have open.
+pub const FUNCTION_NOFILE: u64 = 64;
+/// Stack of a worker, in bytes.
+pub const FUNCTION_STACK: u64 = 8 << 20;
+/// What a worker's RLIMIT_DATA allows beyond its memory limit, in bytes: room for the image of the runner.
+pub const DATA_SLACK: u64 = 16 << 20;
+/// What a template's cgroup is given beyond its workers' memory, in bytes.
+pub const TEMPLATE_MEMORY: u64 = 64 << 20;
+/// CPU bandwidth period, in microseconds.
+pub const CPU_PERIOD_US: u64 = 100_000;
+/// Parked runners that are kept ready.
+pub const PARKED_RUNNERS: usize = 1;
+/// First uid of the default range; it is the ns-inits', the following are the functions'.
+pub const UID_BASE: u32 = 1_879_048_192;
+/// Number of uids of the default range.
+pub const UID_COUNT: u32 = 65_536;
+/// Longest line of a function's output that is kept whole, in bytes.
+pub const MAX_LOG_LINE: usize = 8 * 1024;
+/// Output of a worker that is kept for each invocation, in bytes; the rest is counted and dropped.
+pub const MAX_OUTPUT: usize = 256 * 1024;
+/// Longest text of a load error taken from a template, in bytes.
+pub const MAX_LOAD_MESSAGE: usize = 512;
+
+const _: () = {
+    assert!(MAX_REQUEST_LINE < MAX_HEAD);
+    assert!(RECEIVE_BUFFERS.is_power_of_two());
+    assert!(CHANNEL_DEPTH.is_power_of_two());
+    assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
+    assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
+    assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
+    assert!(UID_COUNT as usize > MAX_FUNCTIONS);
+};
