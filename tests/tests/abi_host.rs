@@ -1,0 +1,117 @@
+//! The example functions in C, run in a host of the tests' own under the address and undefined-behaviour
+//! sanitizers: without daemon and sandbox, so that a mistake of theirs is seen as such.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests stand in the workspace")
+}
+
+/// Links `plugin` (relative to the workspace) with the ABI host, sanitized.
+fn build(plugin: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-host");
+    fs::create_dir_all(&directory).expect("the target directory is writable");
+    let name = Path::new(plugin).file_stem().expect("a plugin has a name");
+    let executable = directory.join(name);
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let output = Command::new(&compiler)
+        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"])
+        .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"])
+        .arg("-I")
+        .arg(root().join("abi/include"))
+        .arg(root().join("tests/abi-host/host.c"))
+        .arg(root().join(plugin))
+        .arg("-o")
+        .arg(&executable)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "this test needs a C compiler, but {compiler:?} cannot be run ({error}); \
+                 install one (on Debian: build-essential) or name it in CC"
+            )
+        });
+    assert!(
+        output.status.success(),
+        "{compiler} does not build the ABI host with {plugin}; if libasan or libubsan is missing, install the \
+         compiler's sanitizers (Debian's gcc brings them):\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    executable
+}
+
+fn run(plugin: &str) -> Output {
+    Command::new(build(plugin))
+        .env_remove("ASAN_OPTIONS")
+        .env_remove("UBSAN_OPTIONS")
+        .output()
+        .expect("it was built")
+}
+
+/// 64-bit FNV-1a, as in host.c.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The pattern of host.c's long bodies.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|index| u8::try_from(index * 31 % 251).expect("below 251")).collect()
+}
+
+/// The line of a case that was answered.
+fn answered(case: &str, content_type: &str, body: &[u8], shown: &str) -> String {
+    format!(
+        "case={case} result=0 status=200 length={} digest={:016x} [content-type:{content_type}]{shown}",
+        body.len(),
+        digest(body)
+    )
+}
+
+#[test]
+fn echo_answers_each_case_and_the_sanitizers_have_nothing_to_say() {
+    let output = run("plugins/echo/echo.c");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{}\n{errors}", output.status);
+
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let text = "text/plain; charset=utf-8";
+    let unknown = "application/octet-stream";
+    let limit = 2 << 20;
+    let expected = [
+        // A line feed is not shown as body.
+        answered("get", text, b"GET /echo/a?b=c\n", ""),
+        answered("get-bare", text, b"GET /\n", ""),
+        answered("empty", unknown, b"", " body="),
+        answered("binary", "application/x-everything", &every_byte, ""),
+        answered("mebibyte", "application/x-everything", &pattern(1 << 20), ""),
+        answered("many-headers", "text/last", b"x", " body=x"),
+        answered("limit", unknown, &pattern(limit), ""),
+        "log level=1 the echo exceeds what the manifest lets this function answer".to_owned(),
+        format!(
+            "case=oversize result=-2 status=200 length=0 digest={:016x} [content-type:{unknown}] body=",
+            digest(b"")
+        ),
+        answered("after-oversize", unknown, b"still here", " body=still here"),
+    ];
+    let found = String::from_utf8(output.stdout).expect("the host prints text");
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_plugin_that_reads_a_byte_too_far_is_caught() {
+    let output = run("tests/abi-host/overread.c");
+    assert!(!output.status.success(), "the address sanitizer let an overread pass");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("heap-buffer-overflow"), "{errors}");
+}
+
+#[test]
+fn a_plugin_that_keeps_what_it_was_lent_is_caught() {
+    let output = run("tests/abi-host/keeps.c");
+    assert!(!output.status.success(), "the address sanitizer let a use after the invocation pass");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("heap-use-after-free"), "{errors}");
+}
