@@ -1,2 +1,5 @@
 //! The daemon.
+
+mod shard;
+
 fn main() {}
