@@ -2,3 +2,5 @@
 
 #[allow(dead_code)]
 pub(crate) mod parse;
+#[allow(dead_code)]
+pub(crate) mod reply;
