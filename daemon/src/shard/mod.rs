@@ -4,3 +4,5 @@
 pub(crate) mod parse;
 #[allow(dead_code)]
 pub(crate) mod reply;
+#[allow(dead_code)]
+pub(crate) mod route;

@@ -1,0 +1,318 @@
+//! What ended an invocation. Each outcome has one status, one label and one plain sentence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hairtrigger_sandbox::ending::{Ending, Syscall, signal_name};
+
+use crate::units::{Size, Time};
+
+/// What ended an invocation. An invocation ends in exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The function gave a response.
+    Completed {
+        /// Its status.
+        status: u16,
+    },
+    /// The function said that it failed.
+    FunctionError {
+        /// What `invoke` returned; not zero.
+        code: i32,
+    },
+    /// The worker crashed.
+    Fault {
+        /// Signal number.
+        signal: i32,
+    },
+    /// The worker made a system call that the policy denies.
+    Violation {
+        /// Which.
+        syscall: Syscall,
+    },
+    /// The worker was killed at its memory limit.
+    OutOfMemory,
+    /// The worker left by itself in the middle of the invocation.
+    Exited {
+        /// Exit code.
+        code: i32,
+    },
+    /// The deadline passed, and the worker was killed.
+    Timeout {
+        /// The function's time limit.
+        limit: Duration,
+    },
+    /// The worker wrote to the channel what no worker writes.
+    ProtocolViolation {
+        /// The end of a sentence that begins "It gave …".
+        what: &'static str,
+    },
+    /// The response exceeded the function's limit.
+    ResponseTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// No worker could be made: loading or initialisation failed.
+    InitFailed {
+        /// Why, one clause or sentence.
+        reason: Arc<str>,
+    },
+    /// The function's concurrency and its queue are full.
+    Throttled,
+    /// The daemon itself has no room.
+    Overloaded,
+    /// Nothing of that name is loaded.
+    NoSuchFunction,
+    /// The request's body exceeds the function's limit.
+    RequestTooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The client closed its connection first.
+    ClientGone,
+    /// The daemon is draining.
+    ShuttingDown,
+}
+
+impl Outcome {
+    /// From what ended the worker that held the invocation.
+    ///
+    /// `if_killed` is why the daemon killed it, if it was the daemon: only the daemon knows.
+    pub(crate) fn from_ending(ending: Ending, if_killed: Self) -> Self {
+        match ending {
+            Ending::Violation(syscall) => Self::Violation { syscall },
+            Ending::Fault { signal } => Self::Fault { signal },
+            Ending::OutOfMemory => Self::OutOfMemory,
+            Ending::Exited { code } => Self::Exited { code },
+            Ending::Killed => if_killed,
+        }
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Completed { status } => *status,
+            Self::FunctionError { .. } => 500,
+            Self::Fault { .. }
+            | Self::Violation { .. }
+            | Self::OutOfMemory
+            | Self::Exited { .. }
+            | Self::ProtocolViolation { .. }
+            | Self::ResponseTooLarge { .. } => 502,
+            Self::Timeout { .. } => 504,
+            Self::InitFailed { .. } | Self::Overloaded | Self::ShuttingDown => 503,
+            Self::Throttled => 429,
+            Self::NoSuchFunction => 404,
+            Self::RequestTooLarge { .. } => 413,
+            Self::ClientGone => 499,
+        }
+    }
+
+    /// The label of metrics and of error bodies.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Completed { .. } => "completed",
+            Self::FunctionError { .. } => "function_error",
+            Self::Fault { .. } => "fault",
+            Self::Violation { .. } => "violation",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Exited { .. } => "exited",
+            Self::Timeout { .. } => "timeout",
+            Self::ProtocolViolation { .. } => "protocol_violation",
+            Self::ResponseTooLarge { .. } => "response_too_large",
+            Self::InitFailed { .. } => "init_failed",
+            Self::Throttled => "throttled",
+            Self::Overloaded => "overloaded",
+            Self::NoSuchFunction => "no_such_function",
+            Self::RequestTooLarge { .. } => "request_too_large",
+            Self::ClientGone => "client_gone",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// What happened, to which function, what to do.
+    pub(crate) fn sentence(&self, function: &str) -> String {
+        match self {
+            Self::Completed { status } => format!("Function {function} completed with status {status}."),
+            Self::FunctionError { code } => {
+                format!("Function {function} returned error code {code}; see its output for the reason.")
+            }
+            Self::Fault { signal } => format!(
+                "Function {function} was ended by {}; see its output, or run it under a debugger.",
+                signal_name(*signal)
+            ),
+            Self::Violation { syscall } => format!(
+                "Function {function} made the denied system call {syscall} and was killed; do without that call."
+            ),
+            Self::OutOfMemory => format!(
+                "Function {function} used more than its memory limit and was killed; \
+                 raise memory in its function.toml or use less."
+            ),
+            Self::Exited { code } => format!(
+                "Function {function} exited with code {code} in the middle of an invocation; \
+                 return from invoke instead."
+            ),
+            Self::Timeout { limit } => format!(
+                "Function {function} was killed at its time limit of {}; \
+                 raise timeout in its function.toml or do less at once.",
+                Time(*limit)
+            ),
+            Self::ProtocolViolation { what } => {
+                format!("Function {function} gave {what}; look for a write beyond the bounds of its memory.")
+            }
+            Self::ResponseTooLarge { limit } => format!(
+                "Function {function} gave a response of more than {}; \
+                 raise max_response in its function.toml or answer with less.",
+                Size(*limit)
+            ),
+            Self::InitFailed { reason } => format!(
+                "Function {function} could not be started: {}; mend it and load it again.",
+                reason.trim_end().trim_end_matches('.')
+            ),
+            Self::Throttled => format!(
+                "Function {function} is serving as many invocations as it may and its queue is full; try again later."
+            ),
+            Self::Overloaded => {
+                format!("The daemon has no room for an invocation of function {function}; try again later.")
+            }
+            Self::NoSuchFunction => format!("There is no function {function}; check the name in the path."),
+            Self::RequestTooLarge { limit } => format!(
+                "Function {function} takes request bodies of up to {}; \
+                 send less or raise max_request in its function.toml.",
+                Size(*limit)
+            ),
+            Self::ClientGone => {
+                format!(
+                    "The client left before function {function} had answered; wait longer for the answer."
+                )
+            }
+            Self::ShuttingDown => {
+                format!(
+                    "The daemon is shutting down and did not run function {function}; send the request again."
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Every outcome once, with its status and sentence.
+    fn table() -> Vec<(Outcome, u16, &'static str)> {
+        let socket = Syscall { number: Some(41) };
+        let reason = Arc::from("init returned 7.");
+        vec![
+            (Outcome::Completed { status: 201 }, 201, "Function hello completed with status 201."),
+            (
+                Outcome::FunctionError { code: -3 },
+                500,
+                "Function hello returned error code -3; see its output for the reason.",
+            ),
+            (
+                Outcome::Fault { signal: 6 },
+                502,
+                "Function hello was ended by SIGABRT (it aborted); see its output, or run it under a debugger.",
+            ),
+            (
+                Outcome::Violation { syscall: socket },
+                502,
+                "Function hello made the denied system call socket and was killed; do without that call.",
+            ),
+            (
+                Outcome::OutOfMemory,
+                502,
+                "Function hello used more than its memory limit and was killed; raise memory in its function.toml \
+                 or use less.",
+            ),
+            (
+                Outcome::Exited { code: 3 },
+                502,
+                "Function hello exited with code 3 in the middle of an invocation; return from invoke instead.",
+            ),
+            (
+                Outcome::Timeout { limit: Duration::from_secs(3) },
+                504,
+                "Function hello was killed at its time limit of 3s; raise timeout in its function.toml or do less \
+                 at once.",
+            ),
+            (
+                Outcome::ProtocolViolation { what: "a status outside 200 to 599" },
+                502,
+                "Function hello gave a status outside 200 to 599; look for a write beyond the bounds of its memory.",
+            ),
+            (
+                Outcome::ResponseTooLarge { limit: 6 << 20 },
+                502,
+                "Function hello gave a response of more than 6MiB; raise max_response in its function.toml or \
+                 answer with less.",
+            ),
+            (
+                Outcome::InitFailed { reason },
+                503,
+                "Function hello could not be started: init returned 7; mend it and load it again.",
+            ),
+            (
+                Outcome::Throttled,
+                429,
+                "Function hello is serving as many invocations as it may and its queue is full; try again later.",
+            ),
+            (
+                Outcome::Overloaded,
+                503,
+                "The daemon has no room for an invocation of function hello; try again later.",
+            ),
+            (Outcome::NoSuchFunction, 404, "There is no function hello; check the name in the path."),
+            (
+                Outcome::RequestTooLarge { limit: 1000 },
+                413,
+                "Function hello takes request bodies of up to 1000B; send less or raise max_request in its \
+                 function.toml.",
+            ),
+            (
+                Outcome::ClientGone,
+                499,
+                "The client left before function hello had answered; wait longer for the answer.",
+            ),
+            (
+                Outcome::ShuttingDown,
+                503,
+                "The daemon is shutting down and did not run function hello; send the request again.",
+            ),
+        ]
+    }
+
+    #[test]
+    fn statuses_and_sentences() {
+        for (outcome, status, sentence) in table() {
+            assert_eq!((outcome.status(), &outcome.sentence("hello")[..]), (status, sentence));
+            let other = outcome.sentence("other-name");
+            assert!(other.contains("other-name") && other.ends_with('.'), "{other}");
+        }
+    }
+
+    #[test]
+    fn labels_are_unique_and_fit_for_metrics() {
+        let labels: HashSet<_> = table().iter().map(|(outcome, ..)| outcome.label()).collect();
+        assert_eq!(labels.len(), 16, "one for each outcome, and the table has them all");
+        assert!(labels.iter().all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn only_a_kill_of_the_daemons_own_takes_its_reason() {
+        let timeout = Outcome::Timeout { limit: Duration::from_secs(1) };
+        let syscall = Syscall { number: None };
+        for (ending, outcome) in [
+            (Ending::Killed, timeout.clone()),
+            (Ending::OutOfMemory, Outcome::OutOfMemory),
+            (Ending::Fault { signal: 11 }, Outcome::Fault { signal: 11 }),
+            (Ending::Exited { code: 0 }, Outcome::Exited { code: 0 }),
+            (Ending::Violation(syscall), Outcome::Violation { syscall }),
+        ] {
+            assert_eq!(Outcome::from_ending(ending, timeout.clone()), outcome);
+        }
+    }
+}
