@@ -64,6 +64,22 @@ pub const MAX_REQUEST: u64 = 1 << 30;
 pub const DEFAULT_MAX_RESPONSE: u64 = 6 << 20;
 /// See [`DEFAULT_MAX_RESPONSE`].
 pub const MAX_RESPONSE: u64 = 1 << 30;
+/// Bounds of a function's CPU bandwidth, in cores.
+pub const MIN_CPU: f64 = 0.01;
+/// See [`MIN_CPU`].
+pub const MAX_CPU: f64 = 1024.0;
+/// Default of the workers of a function that are kept warm.
+pub const DEFAULT_PROVISIONED: u32 = 1;
+/// Default of the most workers of a function.
+pub const DEFAULT_CONCURRENCY: u32 = 16;
+/// Default of the most invocations that wait for a worker of a function.
+pub const DEFAULT_QUEUE: u32 = 256;
+/// Most variables of a function's environment.
+pub const MAX_ENV: usize = 256;
+/// Longest variable of a function's environment, name and value, in bytes.
+pub const MAX_ENV_BYTES: usize = 32 * 1024;
+/// Longest manifest or configuration file, in bytes.
+pub const MAX_SETTINGS: u64 = 64 * 1024;
 /// How long load and init of a function may take.
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a forked worker may take until it is ready.
@@ -94,10 +110,14 @@ pub const DATA_SLACK: u64 = 16 << 20;
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// CPU bandwidth period, in microseconds.
 pub const CPU_PERIOD_US: u64 = 100_000;
+/// Longest name of the daemon's own control group, in bytes.
+pub const MAX_CGROUP_NAME: usize = 64;
 /// Parked runners that are kept ready.
 pub const PARKED_RUNNERS: usize = 1;
 /// First uid of the default range; it is the ns-inits', the following are the functions'.
 pub const UID_BASE: u32 = 1_879_048_192;
+/// Lowest first uid of a range: those below belong to the system and to people.
+pub const MIN_UID_BASE: u32 = 65_536;
 /// Number of uids of the default range.
 pub const UID_COUNT: u32 = 65_536;
 /// Longest line of a function's output that is kept whole, in bytes.
@@ -114,5 +134,8 @@ const _: () = {
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
+    assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
+    assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
+    assert!(UID_BASE >= MIN_UID_BASE);
 };

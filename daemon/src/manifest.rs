@@ -1,0 +1,412 @@
+//! `function.toml`: what a function is and may use.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hairtrigger_sandbox::limits::{
+    DEFAULT_CONCURRENCY, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, DEFAULT_PROVISIONED,
+    DEFAULT_QUEUE, DEFAULT_TIMEOUT, MAX_CPU, MAX_ENV, MAX_ENV_BYTES, MAX_FUNCTION_NAME, MAX_MEMORY,
+    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY, MIN_TIMEOUT,
+};
+
+use crate::settings::{self, BadSettings, Document, Section, Setting};
+use crate::units::{Size, Time, parse_duration, parse_size};
+
+/// The name of the file.
+pub(crate) const FILE_NAME: &str = "function.toml";
+
+const KEYS: &[&str] = &[
+    "name",
+    "library",
+    "source",
+    "timeout",
+    "memory",
+    "cpu",
+    "max_request",
+    "max_response",
+    "isolation",
+    "dev",
+    "concurrency",
+    "env",
+];
+const CONCURRENCY_KEYS: &[&str] = &["provisioned", "max", "queue"];
+
+/// What a function is and may use, every value within its bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Manifest {
+    /// `[a-z0-9][a-z0-9-]*`, also the first segment of its path.
+    pub(crate) name: String,
+    /// The plugin, as written: relative paths begin at the manifest's directory.
+    pub(crate) library: Option<PathBuf>,
+    /// What `hairtrigger dev` builds the plugin from (a C file or a crate's directory), as written.
+    pub(crate) source: Option<PathBuf>,
+    /// Longest time of one invocation.
+    pub(crate) timeout: Duration,
+    /// Memory of one worker, in bytes.
+    pub(crate) memory: u64,
+    /// CPU bandwidth of all its workers together, in cores; `None`: no limit.
+    pub(crate) cpu: Option<f64>,
+    /// Longest body of a request, in bytes.
+    pub(crate) max_request: u64,
+    /// Longest body of a response, in bytes.
+    pub(crate) max_response: u64,
+    /// What becomes of a worker between invocations.
+    pub(crate) isolation: Isolation,
+    /// Whether `hairtrigger dev` serves it.
+    pub(crate) dev: bool,
+    /// How many at once.
+    pub(crate) concurrency: Concurrency,
+    /// Its environment, in the order of the file.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// What becomes of a worker between invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// It serves the next one as it is.
+    Reuse,
+}
+
+/// How many workers and how long a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Concurrency {
+    /// Workers kept warm; at most `max`.
+    pub(crate) provisioned: u32,
+    /// Most workers.
+    pub(crate) max: u32,
+    /// Most invocations that wait for one.
+    pub(crate) queue: u32,
+}
+
+impl Manifest {
+    /// Reads and checks the manifest at `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, BadSettings> {
+        Self::parse(path, &settings::read(path)?)
+    }
+
+    /// Checks a manifest's text; `path` is for messages only.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, BadSettings> {
+        let document = Document { path, text };
+        let table = document.parse()?;
+        let top = document.top(&table, KEYS)?;
+        let name_rule =
+            format!("1 to {MAX_FUNCTION_NAME} letters a-z, digits and hyphens, with no hyphen first");
+        Ok(Self {
+            name: top.require("name", &name_rule)?.text(&name_rule, valid_name)?,
+            library: optional(&top, "library", Setting::path)?,
+            source: optional(&top, "source", Setting::path)?,
+            timeout: optional(&top, "timeout", timeout)?.unwrap_or(DEFAULT_TIMEOUT),
+            memory: optional(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY))?.unwrap_or(DEFAULT_MEMORY),
+            cpu: optional(&top, "cpu", cores)?,
+            max_request: optional(&top, "max_request", |s| size(s, 0, MAX_REQUEST))?
+                .unwrap_or(DEFAULT_MAX_REQUEST),
+            max_response: optional(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))?
+                .unwrap_or(DEFAULT_MAX_RESPONSE),
+            isolation: optional(&top, "isolation", isolation)?.unwrap_or(Isolation::Reuse),
+            dev: optional(&top, "dev", Setting::boolean)?.unwrap_or(true),
+            concurrency: concurrency(top.get("concurrency"))?,
+            env: optional(&top, "env", environment)?.unwrap_or_default(),
+        })
+    }
+}
+
+fn optional<'d, T>(
+    section: &Section<'d>,
+    key: &'static str,
+    read: impl FnOnce(&Setting<'d>) -> Result<T, BadSettings>,
+) -> Result<Option<T>, BadSettings> {
+    section.get(key).as_ref().map(read).transpose()
+}
+
+fn valid_name(name: &str) -> Option<String> {
+    let allowed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let valid = allowed && !name.is_empty() && !name.starts_with('-') && name.len() <= MAX_FUNCTION_NAME;
+    valid.then(|| name.to_owned())
+}
+
+fn timeout(setting: &Setting<'_>) -> Result<Duration, BadSettings> {
+    let (least, most) = (Time(MIN_TIMEOUT), Time(MAX_TIMEOUT));
+    let expected = format_args!("a time from {least} to {most} like \"500ms\", \"3s\" or \"2m\"").to_string();
+    setting
+        .text(expected, |text| parse_duration(text).filter(|time| (MIN_TIMEOUT..=MAX_TIMEOUT).contains(time)))
+}
+
+/// A number of bytes, or a string with a unit.
+fn size(setting: &Setting<'_>, least: u64, most: u64) -> Result<u64, BadSettings> {
+    let value = setting.as_u64().or_else(|| setting.as_str().and_then(parse_size));
+    value.filter(|size| (least..=most).contains(size)).ok_or_else(|| {
+        let (least, most) = (Size(least), Size(most));
+        setting.refuse(format_args!(
+            "a size from {least} to {most} like \"64MiB\", \"512KiB\" or a number of bytes"
+        ))
+    })
+}
+
+fn cores(setting: &Setting<'_>) -> Result<f64, BadSettings> {
+    let value = setting.as_f64().filter(|cores| (MIN_CPU..=MAX_CPU).contains(cores));
+    value.ok_or_else(|| setting.refuse(format_args!("a number of cores from {MIN_CPU} to {MAX_CPU}")))
+}
+
+fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
+    setting.text("\"reuse\" (\"fresh\" and \"scrub\" arrive later)", |text| {
+        (text == "reuse").then_some(Isolation::Reuse)
+    })
+}
+
+fn concurrency(setting: Option<Setting<'_>>) -> Result<Concurrency, BadSettings> {
+    let mut concurrency =
+        Concurrency { provisioned: DEFAULT_PROVISIONED, max: DEFAULT_CONCURRENCY, queue: DEFAULT_QUEUE };
+    let Some(setting) = setting else { return Ok(concurrency) };
+    let section = setting.section(CONCURRENCY_KEYS)?;
+    if let Some(max) = section.get("max") {
+        concurrency.max = max.count(1, MAX_WORKERS as u64, "")?;
+    }
+    if let Some(queue) = section.get("queue") {
+        concurrency.queue = queue.count(0, MAX_QUEUE as u64, "")?;
+    }
+    if let Some(provisioned) = section.get("provisioned") {
+        concurrency.provisioned = provisioned.count(0, u64::from(concurrency.max), ", which is max")?;
+    }
+    Ok(concurrency)
+}
+
+fn environment(setting: &Setting<'_>) -> Result<Vec<(String, String)>, BadSettings> {
+    let entries = setting.any_section()?.entries();
+    if entries.len() > MAX_ENV {
+        return Err(setting.refuse(format_args!("a table of at most {MAX_ENV} variables")));
+    }
+    entries.iter().map(variable).collect()
+}
+
+fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
+    let name = entry.key;
+    let allowed = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if name.is_empty() || !allowed || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(entry.refuse("named with letters, digits and underscores, with no digit first"));
+    }
+    // They would steer the dynamic linker of the runner, before it is confined.
+    if name.starts_with("LD_") || name.starts_with("GLIBC_") {
+        return Err(entry.refuse("left out: variables LD_* and GLIBC_* steer the dynamic linker"));
+    }
+    let expected = format!("a string without NUL that makes, with its name, at most {MAX_ENV_BYTES} bytes");
+    let value = entry.text(expected, |value| {
+        (!value.contains('\0') && name.len() + value.len() <= MAX_ENV_BYTES).then(|| value.to_owned())
+    })?;
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(Path::new("function.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_name_is_enough() {
+        let expected = Manifest {
+            name: "hello".to_owned(),
+            library: None,
+            source: None,
+            timeout: Duration::from_secs(3),
+            memory: 128 << 20,
+            cpu: None,
+            max_request: 6 << 20,
+            max_response: 6 << 20,
+            isolation: Isolation::Reuse,
+            dev: true,
+            concurrency: Concurrency { provisioned: 1, max: 16, queue: 256 },
+            env: vec![],
+        };
+        assert_eq!(parse("name = 'hello'"), Ok(expected));
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let text = r#"
+            name = "thumb-2"
+            library = "libthumb.so"
+            source = "."
+            timeout = "500ms"
+            memory = "64MiB"
+            cpu = 1.5
+            max_request = 1_000
+            max_response = "1GiB"
+            isolation = "reuse"
+            dev = false
+            env = { Z = "last letter first", _a1 = "" }
+            [concurrency]
+            provisioned = 0
+            max = 0x10
+            queue = 0
+        "#;
+        let expected = Manifest {
+            name: "thumb-2".to_owned(),
+            library: Some("libthumb.so".into()),
+            source: Some(".".into()),
+            timeout: Duration::from_millis(500),
+            memory: 64 << 20,
+            cpu: Some(1.5),
+            max_request: 1000,
+            max_response: 1 << 30,
+            isolation: Isolation::Reuse,
+            dev: false,
+            concurrency: Concurrency { provisioned: 0, max: 16, queue: 0 },
+            env: vec![("Z".into(), "last letter first".into()), ("_a1".into(), String::new())],
+        };
+        assert_eq!(parse(text), Ok(expected));
+        assert_eq!(parse("name = 'a'\ncpu = 0x10").map(|manifest| manifest.cpu), Ok(Some(16.0)));
+    }
+
+    /// What is said of each mistake, word by word.
+    #[test]
+    fn mistakes() {
+        for (text, error) in [
+            (
+                "",
+                "1:1: the key name is missing; it must be 1 to 64 letters a-z, digits and hyphens, with no hyphen first.",
+            ),
+            (
+                "name = 'Hello'",
+                "1:8: name must be 1 to 64 letters a-z, digits and hyphens, with no hyphen first; found \"Hello\".",
+            ),
+            (
+                "name = '-a'",
+                "1:8: name must be 1 to 64 letters a-z, digits and hyphens, with no hyphen first; found \"-a\".",
+            ),
+            (
+                "name = 7",
+                "1:8: name must be 1 to 64 letters a-z, digits and hyphens, with no hyphen first; found 7.",
+            ),
+            ("name = 'a'\nmemroy = 1", "2:1: there is no key memroy here; did you mean memory?"),
+            (
+                "name = 'a'\n  colour = 1\naardvark = 1",
+                "2:3: there is no key colour here; the keys are name, library, source, timeout, memory, cpu, \
+                 max_request, max_response, isolation, dev, concurrency, env.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nmaximum = 1",
+                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, max, queue.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nqueu = 1",
+                "3:1: there is no key queu in [concurrency]; did you mean queue?",
+            ),
+            (
+                "name = 'a'\ntimeout = '3 s'",
+                "2:11: timeout must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; found \"3 s\".",
+            ),
+            (
+                "name = 'a'\ntimeout = '1h'",
+                "2:11: timeout must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; found \"1h\".",
+            ),
+            (
+                "name = 'a'\ntimeout = 3",
+                "2:11: timeout must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; found 3.",
+            ),
+            (
+                "name = 'a'\nmemory = '64MB'",
+                "2:10: memory must be a size from 4MiB to 64GiB like \"64MiB\", \"512KiB\" or a number of bytes; \
+                 found \"64MB\".",
+            ),
+            (
+                "name = 'a'\nmemory = 1",
+                "2:10: memory must be a size from 4MiB to 64GiB like \"64MiB\", \"512KiB\" or a number of bytes; \
+                 found 1.",
+            ),
+            (
+                "name = 'a'\nmax_request = -1",
+                "2:15: max_request must be a size from 0B to 1GiB like \"64MiB\", \"512KiB\" or a number of bytes; \
+                 found -1.",
+            ),
+            (
+                "name = 'a'\nmax_response = []",
+                "2:16: max_response must be a size from 0B to 1GiB like \"64MiB\", \"512KiB\" or a number of bytes; \
+                 found an array.",
+            ),
+            ("name = 'a'\ncpu = 0", "2:7: cpu must be a number of cores from 0.01 to 1024; found 0."),
+            ("name = 'a'\ncpu = nan", "2:7: cpu must be a number of cores from 0.01 to 1024; found nan."),
+            ("name = 'a'\ncpu = '1'", "2:7: cpu must be a number of cores from 0.01 to 1024; found \"1\"."),
+            (
+                "name = 'a'\nisolation = 'fresh'",
+                "2:13: isolation must be \"reuse\" (\"fresh\" and \"scrub\" arrive later); found \"fresh\".",
+            ),
+            ("name = 'a'\ndev = 'no'", "2:7: dev must be true or false; found \"no\"."),
+            ("name = 'a'\nlibrary = ''", "2:11: library must be a path; found \"\"."),
+            ("name = 'a'\nsource = {}", "2:10: source must be a path; found a table."),
+            ("name = 'a'\nconcurrency = 4", "2:15: concurrency must be a table; found 4."),
+            (
+                "name = 'a'\n[concurrency]\nmax = 0",
+                "3:7: max must be a whole number from 1 to 1024; found 0.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nqueue = 1.5",
+                "3:9: queue must be a whole number from 0 to 4096; found 1.5.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nmax = 2\nprovisioned = 3",
+                "4:15: provisioned must be a whole number from 0 to 2, which is max; found 3.",
+            ),
+            (
+                "name = 'a'\nenv = { é1 = 'ü' }",
+                "2:9: invalid unquoted key, expected letters, numbers, `-`, `_`.",
+            ),
+            (
+                "name = 'a'\n# é\nenv = { 'é' = 'ü' }",
+                "3:15: é must be named with letters, digits and underscores, with no digit first; found \"ü\".",
+            ),
+            (
+                "name = 'a'\nenv = { 1a = 'x' }",
+                "2:14: 1a must be named with letters, digits and underscores, with no digit first; found \"x\".",
+            ),
+            (
+                "name = 'a'\nenv = { A = 1 }",
+                "2:13: A must be a string without NUL that makes, with its name, at most 32768 bytes; found 1.",
+            ),
+            (
+                "name = 'a'\nenv = { A = \"a\\u0000\" }",
+                "2:13: A must be a string without NUL that makes, with its name, at most 32768 bytes; \
+                 found \"a\\0\".",
+            ),
+            (
+                "name = 'a'\nenv = { LD_PRELOAD = 'x' }",
+                "2:22: LD_PRELOAD must be left out: variables LD_* and GLIBC_* steer the dynamic linker; found \"x\".",
+            ),
+            ("name = 'a'\nname = 'b'", "2:1: duplicate key."),
+            ("name = ", "1:8: string values must be quoted, expected literal string."),
+            ("name = 'a'\n]", "2:1: missing table open, expected `[`."),
+        ] {
+            assert_eq!(parse(text), Err(format!("function.toml:{error}")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Manifest::load(Path::new("/no/such/function.toml")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "/no/such/function.toml: cannot be opened: No such file or directory (os error 2)."
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused_in_one_line(
+            text in prop_oneof![
+                any::<String>(),
+                prop::collection::vec(prop::sample::select(vec![
+                    "name", "timeout", "memory", "env", "[concurrency]", "max", "=", "'a'", "\"3s\"", "1", "-1", "1.5",
+                    "{", "}", "[", "]", "\n", ".", ",", "é", "\u{0}", "0x", "inf", "1979-05-27", "true", "'''",
+                ]), 0..24).prop_map(|words| words.join(" ")),
+            ],
+        ) {
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.starts_with("function.toml:") && error.ends_with(['.', '?']), "{error}");
+                prop_assert!(!error.contains('\n'), "{error}");
+            }
+        }
+    }
+}
