@@ -3,6 +3,8 @@
 #[allow(dead_code)]
 pub(crate) mod parse;
 #[allow(dead_code)]
+pub(crate) mod pool;
+#[allow(dead_code)]
 pub(crate) mod reply;
 #[allow(dead_code)]
 pub(crate) mod route;
