@@ -8,3 +8,5 @@ pub(crate) mod pool;
 pub(crate) mod reply;
 #[allow(dead_code)]
 pub(crate) mod route;
+#[allow(dead_code)]
+pub(crate) mod wheel;
