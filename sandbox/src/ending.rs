@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// How a worker exits that could not start: its channel, its own restrictions or the plugin's `worker_start`
+/// failed.
+pub const EXIT_WORKER_START: i32 = 121;
+
 /// What ended a worker or a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

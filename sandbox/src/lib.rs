@@ -1,4 +1,24 @@
 //! Everything that happens in, or to, a confined child process.
+//!
+//! The way in is [`Sandbox`]: it loads functions, forks workers and tells of their ends.
 
+pub mod cgroup;
+pub mod channel;
 pub mod ending;
+mod groups;
+pub mod janitor;
+mod landlock;
 pub mod limits;
+pub mod policy;
+pub mod runner;
+mod setup;
+mod spawner;
+pub mod step;
+mod sys;
+mod warden;
+
+pub use sys::{eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing};
+pub use warden::{
+    Event, EventSink, FunctionKey, FunctionSpec, LoadFailure, Sandbox, SandboxConfig, StartTimes, Ticket,
+    WardenHandle, Worker,
+};

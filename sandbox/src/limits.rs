@@ -33,6 +33,14 @@ pub const RECEIVE_BUFFERS: u16 = 1024;
 pub const RING_ENTRIES: u32 = 2048;
 /// A connection that holds this much unparsed input beyond its request under way is not read from, in bytes.
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
+/// A connection with this much unsent output takes no further request, in bytes.
+pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// Bodies of requests that a shard receives at a time, as announced, in bytes. Beyond: 503.
+pub const MAX_BODY_BYTES: u64 = 1 << 30;
+/// How long a connection is read from after its last answer.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a refused client is told to wait, in seconds.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 // ---- functions ----------------------------------------------------------------------------------
 
@@ -86,6 +94,19 @@ pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the trusted part of a runner's set-up may take.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request waits for a busy worker before more are started.
+pub const GROW_AFTER: Duration = Duration::from_millis(1);
+/// So many workers in a row that end before they serve hold further starts back.
+pub const MAX_STILLBORN: u32 = 3;
+/// For how long at first; doubled each time, up to the second.
+pub const START_HOLD: Duration = Duration::from_millis(500);
+/// See [`START_HOLD`].
+pub const START_HOLD_MAX: Duration = Duration::from_secs(30);
+/// How long after its template's end a function is loaded again, at first; doubled each time.
+pub const RELOAD_HOLD: Duration = Duration::from_millis(100);
+/// See [`RELOAD_HOLD`].
+pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 
 // ---- channel ------------------------------------------------------------------------------------
 

@@ -1,0 +1,200 @@
+//! Control groups: memory, processes and CPU of a function, and memory of each of its workers.
+//!
+//! Everything lies below one group of our own, `hairtrigger` unless configured otherwise, as
+//! `hairtrigger/<daemon>.<slot>`; `<daemon>` is the daemon's pid and start time, so that a later daemon
+//! knows what was left behind by one that is gone. A *slot* holds one runner and later its workers. A
+//! *leaf* below it (in the memory hierarchy) holds one worker, so that the kernel ends the worker that is
+//! greedy and not another, and says so.
+//!
+//! Attaching a process waits for a grace period of about 10 ms, so runners are attached before they are
+//! needed and only have their limits rewritten. Every limit is read back.
+
+mod cleanup;
+mod files;
+mod v1;
+mod v2;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use cleanup::{Removed, remove_all_of, remove_leftovers};
+
+use crate::limits::CPU_PERIOD_US;
+
+/// What a slot is limited to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotLimits {
+    /// Memory of all its processes, in bytes.
+    pub memory: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// CPU time per time; `None` is no limit.
+    pub cpu: Option<f64>,
+}
+
+impl SlotLimits {
+    /// CPU time per [`CPU_PERIOD_US`], in microseconds.
+    pub(crate) fn cpu_quota_us(&self) -> Option<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded by the manifest"
+        )]
+        self.cpu.map(|cores| ((cores * CPU_PERIOD_US as f64) as u64).max(1000))
+    }
+}
+
+/// A group that could not be made, written or read back.
+#[derive(Debug)]
+pub struct CgroupError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub error: io::Error,
+}
+
+impl fmt::Display for CgroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cgroup {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for CgroupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Which hierarchies this host has, and where our own group is.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    kind: Kind,
+    /// Name of the group of our own.
+    root: String,
+    /// Name of this daemon in it.
+    daemon: String,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    V1(v1::Mounts),
+    V2(v2::Mount),
+}
+
+impl Cgroups {
+    /// Looks at what is mounted. `root` is the name of the group of our own.
+    pub fn detect(root: &str) -> Result<Self, CgroupError> {
+        let kind = match v2::Mount::detect() {
+            Some(mount) => Kind::V2(mount),
+            None => Kind::V1(v1::Mounts::detect()?),
+        };
+        Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name() })
+    }
+
+    /// What was found, for a person.
+    pub fn describe(&self) -> &'static str {
+        match self.kind {
+            Kind::V1(_) => "v1 (memory, pids, cpu)",
+            Kind::V2(_) => "v2 (not yet verified on such a host)",
+        }
+    }
+
+    /// Directories that hold the group of our own, one a hierarchy.
+    pub(crate) fn roots(&self) -> Vec<PathBuf> {
+        match &self.kind {
+            Kind::V1(mounts) => mounts.all().map(|mount| mount.join(&self.root)).collect(),
+            Kind::V2(mount) => vec![mount.path().join(&self.root)],
+        }
+    }
+
+    /// Makes slot `index` of this daemon.
+    pub(crate) fn create_slot(&self, index: u64) -> Result<Slot, CgroupError> {
+        let name = Path::new(&self.root).join(format!("{}.{index}", self.daemon));
+        match &self.kind {
+            Kind::V1(mounts) => mounts.create_slot(&name).map(Slot::V1),
+            Kind::V2(mount) => mount.create_slot(&name).map(Slot::V2),
+        }
+    }
+
+    /// Name of this daemon among the groups.
+    pub(crate) fn daemon(&self) -> &str {
+        &self.daemon
+    }
+}
+
+/// The groups of one runner.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    V1(v1::Slot),
+    V2(v2::Slot),
+}
+
+impl Slot {
+    /// Attaches a process. Waits for a grace period of about 10 ms unless another attach was just made.
+    pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
+        match self {
+            Self::V1(slot) => slot.attach(pid),
+            Self::V2(slot) => slot.attach(pid),
+        }
+    }
+
+    /// Writes the limits and reads them back.
+    pub(crate) fn set_limits(&self, limits: &SlotLimits) -> Result<(), CgroupError> {
+        match self {
+            Self::V1(slot) => slot.set_limits(limits),
+            Self::V2(slot) => slot.set_limits(limits),
+        }
+    }
+
+    /// Names a leaf for one worker. It is made by [`Leaf::create`].
+    pub(crate) fn leaf(&self, index: u64) -> Leaf {
+        match self {
+            Self::V1(slot) => slot.leaf(index),
+            Self::V2(slot) => slot.leaf(index),
+        }
+    }
+
+    /// Out-of-memory kills that the kernel counted among the slot's own processes.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        match self {
+            Self::V1(slot) => slot.oom_kills(),
+            Self::V2(slot) => slot.oom_kills(),
+        }
+    }
+
+    /// Removes the groups. Its processes must be gone, or be going.
+    pub(crate) fn remove(&self) -> Result<(), CgroupError> {
+        let directories = match self {
+            Self::V1(slot) => slot.directories().to_vec(),
+            Self::V2(slot) => slot.directories().to_vec(),
+        };
+        directories.into_iter().try_for_each(|directory| cleanup::remove_tree(&directory))
+    }
+}
+
+/// The group of one worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    directory: PathBuf,
+    oom_file: &'static str,
+    limit: fn(&Path, u64) -> Result<(), CgroupError>,
+}
+
+impl Leaf {
+    /// Makes the group, unless it is there, and sets its memory limit in bytes.
+    pub(crate) fn create(&self, memory: u64) -> Result<(), CgroupError> {
+        files::create(&self.directory)?;
+        (self.limit)(&self.directory, memory)
+    }
+
+    /// Attaches a worker.
+    pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
+        files::attach(&self.directory, pid)
+    }
+
+    /// Out-of-memory kills that the kernel counted here.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        files::counter(&self.directory.join(self.oom_file), "oom_kill")
+    }
+}

@@ -1,0 +1,412 @@
+//! The daemon's end of a channel. Everything it reads from the reply region is hostile.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use super::layout::{
+    Geometry, REPLY_BODY, REPLY_HEADERS, REPLY_INLINE, REQUEST_INLINE, ReplyControl, ReplyDescriptor,
+    RequestControl, RequestDescriptor, Verdict,
+};
+use super::region::Region;
+use crate::limits::{CHANNEL_DEPTH, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+use crate::sys;
+
+/// A request as it is posted. Header names must be in lower case.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// Method.
+    pub method: &'a [u8],
+    /// Path, without the query.
+    pub path: &'a [u8],
+    /// What stood behind the `?`.
+    pub query: &'a [u8],
+    /// Header fields, encoded by [`RequestView::encode_header`].
+    pub headers: &'a [u8],
+    /// How many fields `headers` holds.
+    pub header_count: u32,
+    /// Body.
+    pub body: &'a [u8],
+    /// The invocation's id, 32 hexadecimal digits.
+    pub invocation: &'a [u8; 32],
+    /// Monotonic time at which the worker will be killed, in nanoseconds.
+    pub deadline_ns: u64,
+}
+
+impl RequestView<'_> {
+    /// Appends a header field, its name in lower case, to what [`RequestView::headers`] takes.
+    pub fn encode_header(encoded: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        let length = |part: &[u8]| u16::try_from(part.len()).unwrap_or(u16::MAX);
+        let (name, value) = (&name[..length(name) as usize], &value[..length(value) as usize]);
+        encoded.extend_from_slice(&length(name).to_ne_bytes());
+        encoded.extend_from_slice(&length(value).to_ne_bytes());
+        let start = encoded.len();
+        encoded.extend_from_slice(name);
+        encoded[start..].make_ascii_lowercase();
+        encoded.extend_from_slice(value);
+    }
+}
+
+/// What became of [`DaemonEnd::post`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// The request is in the channel; the worker is awake and will find it.
+    Awake,
+    /// The request is in the channel; whoever posted it must wake the worker.
+    MustWake,
+    /// No room: as many requests as fit are under way, or the slab is in use.
+    Full,
+}
+
+/// A worker that broke the rules of the channel, and how. It is to be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolViolation(pub &'static str);
+
+impl fmt::Display for ProtocolViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// How an invocation ended, as the worker says; validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// The function answered.
+    Response {
+        /// HTTP status, 200 to 599.
+        status: u16,
+    },
+    /// `invoke` returned this instead of 0.
+    FunctionError(i32),
+    /// The response would have exceeded the limit.
+    TooLarge,
+}
+
+/// A reply, its descriptor and header fields copied and validated, its body still in the region.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// How it ended.
+    pub kind: ReplyKind,
+    /// Header fields, well-formed as to lengths; names and values are the function's words.
+    pub headers: ReplyHeaders<'a>,
+    /// Body.
+    pub body: Body<'a>,
+}
+
+/// Bytes that the worker can still change: they are copied, never looked at in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    start: NonNull<u8>,
+    length: usize,
+    _region: std::marker::PhantomData<&'a Region>,
+}
+
+impl Body<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Appends the bytes to `out`.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.length);
+        // SAFETY: the source lies in a mapping that the lifetime keeps, `length` bytes of it were checked
+        // by `Region::at`; the target has room by `reserve`. The worker may write the source meanwhile:
+        // then the bytes are any mixture, which is all that is promised of them, and nobody branches on
+        // them here.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.start.as_ptr(), out.as_mut_ptr().add(out.len()), self.length);
+            out.set_len(out.len() + self.length);
+        }
+    }
+}
+
+/// The header fields of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyHeaders<'a> {
+    encoded: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Iterator for ReplyHeaders<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (lengths, rest) = self.encoded.split_at_checked(4)?;
+        let name = usize::from(u16::from_ne_bytes([lengths[0], lengths[1]]));
+        let value = usize::from(u16::from_ne_bytes([lengths[2], lengths[3]]));
+        let (name, rest) = rest.split_at_checked(name)?;
+        let (value, rest) = rest.split_at_checked(value)?;
+        self.encoded = rest;
+        Some((name, value))
+    }
+}
+
+/// Descriptors that the warden puts into the worker.
+#[derive(Debug)]
+pub(crate) struct WorkerDescriptors {
+    pub(crate) request: OwnedFd,
+    pub(crate) reply: OwnedFd,
+    pub(crate) bell: OwnedFd,
+}
+
+/// The daemon's end of one worker's channel.
+#[derive(Debug)]
+pub struct DaemonEnd {
+    request: Region,
+    reply: Region,
+    geometry: Geometry,
+    bell: OwnedFd,
+    /// Sequence number of the last request posted.
+    posted: u32,
+    /// Sequence number of the last reply taken.
+    taken: u32,
+    /// The request that uses the slab, if one does.
+    slab_user: Option<u32>,
+    /// Tags of the requests under way, by slot.
+    tags: [u64; CHANNEL_DEPTH as usize],
+    next_tag: u64,
+    /// Value of the request region's bell while the daemon sleeps.
+    bell_value: u32,
+    /// The header fields of the reply that was taken last, copied.
+    headers: Vec<u8>,
+}
+
+impl DaemonEnd {
+    /// Makes a channel and the descriptors of its other end.
+    pub(crate) fn create(geometry: Geometry) -> io::Result<(Self, WorkerDescriptors)> {
+        let request_file = sys::sealed_memfd(c"hairtrigger-request", geometry.request_region())?;
+        let reply_file = sys::sealed_memfd(c"hairtrigger-reply", geometry.reply_region())?;
+        let bell = sys::eventfd()?;
+        let mut seed = [0_u8; 8];
+        sys::random(&mut seed);
+        let end = Self {
+            request: Region::map(request_file.as_fd(), geometry.request_region(), true)?,
+            reply: Region::map(reply_file.as_fd(), geometry.reply_region(), true)?,
+            geometry,
+            bell: bell.try_clone()?,
+            posted: 0,
+            taken: 0,
+            slab_user: None,
+            tags: [0; CHANNEL_DEPTH as usize],
+            next_tag: u64::from_ne_bytes(seed),
+            bell_value: 1,
+            headers: Vec::with_capacity(MAX_RESPONSE_HEAD),
+        };
+        let descriptors = WorkerDescriptors {
+            // The worker must not be able to write its requests, nor to ask for a writable map of them.
+            request: sys::reopen_read_only(request_file.as_fd())?,
+            reply: reply_file,
+            bell,
+        };
+        Ok((end, descriptors))
+    }
+
+    fn control(&self) -> &RequestControl {
+        // SAFETY: `RequestControl` consists of atomics and lies at the start of a page.
+        unsafe { self.request.atomics(0) }
+    }
+
+    fn reply_control(&self) -> &ReplyControl {
+        // SAFETY: as for `control`.
+        unsafe { self.reply.atomics(0) }
+    }
+
+    /// Requests under way in this channel.
+    pub fn under_way(&self) -> u32 {
+        self.posted.wrapping_sub(self.taken)
+    }
+
+    /// Posts a request. The body must not exceed the geometry's, the head not twice [`MAX_HEAD`].
+    pub fn post(&mut self, request: &RequestView<'_>) -> Posted {
+        let parts = [request.method, request.path, request.query, request.headers, request.body];
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        assert!(request.body.len() as u64 <= self.geometry.max_request, "the body was checked before");
+        assert!(length - request.body.len() <= 2 * MAX_HEAD, "the head was checked before");
+        if self.under_way() == CHANNEL_DEPTH {
+            return Posted::Full;
+        }
+        let in_slab = length > REQUEST_INLINE;
+        if in_slab && self.slab_user.is_some() {
+            return Posted::Full;
+        }
+        let sequence = self.posted.wrapping_add(1);
+        let slot = Geometry::slot(sequence);
+        let mut to = if in_slab {
+            self.slab_user = Some(sequence);
+            self.request.at(Geometry::slab(), length)
+        } else {
+            self.request.at(slot + size_of::<RequestDescriptor>(), length)
+        };
+        for part in parts {
+            // SAFETY: `to` has room for all parts by `Region::at` above; the worker only reads this region,
+            // and no request under way uses these bytes (the slot is free, the slab is ours).
+            unsafe {
+                std::ptr::copy_nonoverlapping(part.as_ptr(), to.as_ptr(), part.len());
+                to = to.add(part.len());
+            }
+        }
+        let tag = self.next_tag;
+        // An odd constant: the tags of one channel do not repeat before 2^64 requests.
+        self.next_tag = self.next_tag.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.tags[(sequence % CHANNEL_DEPTH) as usize] = tag;
+        let narrow = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX);
+        // SAFETY: `RequestDescriptor` consists of atomics; slots begin at a page.
+        let descriptor: &RequestDescriptor = unsafe { self.request.atomics(slot) };
+        descriptor.tag.store(tag, Ordering::Relaxed);
+        descriptor.deadline_ns.store(request.deadline_ns, Ordering::Relaxed);
+        descriptor.body_len.store(request.body.len() as u64, Ordering::Relaxed);
+        descriptor.method_len.store(narrow(request.method), Ordering::Relaxed);
+        descriptor.path_len.store(narrow(request.path), Ordering::Relaxed);
+        descriptor.query_len.store(narrow(request.query), Ordering::Relaxed);
+        descriptor.headers_len.store(narrow(request.headers), Ordering::Relaxed);
+        descriptor.header_count.store(request.header_count, Ordering::Relaxed);
+        descriptor.in_slab.store(u32::from(in_slab), Ordering::Relaxed);
+        for (word, bytes) in descriptor.invocation.iter().zip(request.invocation.chunks_exact(8)) {
+            let mut value = [0; 8];
+            value.copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        }
+        self.posted = sequence;
+        self.control().posted.store(sequence, Ordering::Release);
+        // Between our store of `posted` and our load of `sleeping`; the worker has its fence between its
+        // store of `sleeping` and its load of `posted`. One of the two sees the other's store.
+        fence(Ordering::SeqCst);
+        match self.reply_control().sleeping.load(Ordering::Relaxed) {
+            0 => Posted::Awake,
+            _ => Posted::MustWake,
+        }
+    }
+
+    /// The futex word on which the worker sleeps.
+    pub fn wake_word(&self) -> &AtomicU32 {
+        &self.control().posted
+    }
+
+    /// Wakes the worker by a system call.
+    pub fn wake(&self) {
+        sys::futex_wake(&self.control().posted);
+    }
+
+    /// The eventfd that the worker rings.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Asks to be rung at the next reply. Returns whether a reply is there already: then the shard must not
+    /// sleep.
+    pub fn listen(&mut self) -> bool {
+        self.bell_value = self.bell_value.wrapping_add(1).max(1);
+        self.control().bell.store(self.bell_value, Ordering::Relaxed);
+        // Pairs with the worker's fence between publishing a reply and reading `bell`.
+        fence(Ordering::SeqCst);
+        self.reply_waits()
+    }
+
+    /// Takes the wish to be rung back.
+    pub fn unlisten(&self) {
+        self.control().bell.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether something that looks like the next reply is there.
+    pub fn reply_waits(&self) -> bool {
+        let next = self.taken.wrapping_add(1);
+        self.under_way() > 0 && self.descriptor(next).sequence.load(Ordering::Acquire) == next
+    }
+
+    fn descriptor(&self, sequence: u32) -> &ReplyDescriptor {
+        // SAFETY: `ReplyDescriptor` consists of atomics; slots begin at a page.
+        unsafe { self.reply.atomics(Geometry::slot(sequence)) }
+    }
+
+    /// Whether the worker says that it has begun the request posted last. Hostile: only ever a reason to
+    /// treat the worker's own invocations worse.
+    pub fn begun(&self) -> u32 {
+        self.reply_control().begun.load(Ordering::Relaxed)
+    }
+
+    /// Takes the next reply, if there is one.
+    pub fn take_reply(&mut self) -> Result<Option<Reply<'_>>, ProtocolViolation> {
+        let sequence = self.taken.wrapping_add(1);
+        if self.under_way() == 0 {
+            return Ok(None);
+        }
+        let descriptor = self.descriptor(sequence);
+        let published = descriptor.sequence.load(Ordering::Acquire);
+        if published != sequence {
+            // What the slot held before: nothing, or the reply of one round earlier.
+            let before = sequence.wrapping_sub(CHANNEL_DEPTH);
+            let known = published == 0 || published == before;
+            return if known { Ok(None) } else { Err(ProtocolViolation("a reply out of sequence")) };
+        }
+        // Each field is read once; from here on only these copies count.
+        let tag = descriptor.tag.load(Ordering::Relaxed);
+        let verdict = descriptor.verdict.load(Ordering::Relaxed);
+        let body_len = descriptor.body_len.load(Ordering::Relaxed);
+        let result = descriptor.result.load(Ordering::Relaxed);
+        let status = descriptor.status.load(Ordering::Relaxed);
+        let headers_len = descriptor.headers_len.load(Ordering::Relaxed) as usize;
+        let header_count = descriptor.header_count.load(Ordering::Relaxed);
+        let in_slab = descriptor.in_slab.load(Ordering::Relaxed) != 0;
+        if tag != self.tags[(sequence % CHANNEL_DEPTH) as usize] {
+            return Err(ProtocolViolation("a reply with a foreign tag"));
+        }
+        if headers_len > MAX_RESPONSE_HEAD || header_count as usize > MAX_RESPONSE_HEADERS {
+            return Err(ProtocolViolation("a reply with too many header fields"));
+        }
+        let room = if in_slab { self.geometry.max_response } else { REPLY_INLINE as u64 };
+        if body_len > room {
+            return Err(ProtocolViolation("a reply longer than its room"));
+        }
+        let kind = match (verdict, result) {
+            (v, _) if v == Verdict::TooLarge as u32 => ReplyKind::TooLarge,
+            (v, 0) if v == Verdict::Returned as u32 => match u16::try_from(status) {
+                Ok(status @ 200..=599) => ReplyKind::Response { status },
+                _ => return Err(ProtocolViolation("a reply with a status outside 200 to 599")),
+            },
+            (v, code) if v == Verdict::Returned as u32 => ReplyKind::FunctionError(code),
+            _ => return Err(ProtocolViolation("a reply with an unknown verdict")),
+        };
+        let slot = Geometry::slot(sequence);
+        self.headers.clear();
+        Body {
+            start: self.reply.at(slot + REPLY_HEADERS, headers_len),
+            length: headers_len,
+            _region: std::marker::PhantomData,
+        }
+        .copy_to(&mut self.headers);
+        if !well_formed(&self.headers, header_count) {
+            return Err(ProtocolViolation("a reply with malformed header fields"));
+        }
+        let body_len = usize::try_from(body_len).unwrap_or(usize::MAX);
+        let at = if in_slab { Geometry::slab() } else { slot + REPLY_BODY };
+        let body =
+            Body { start: self.reply.at(at, body_len), length: body_len, _region: std::marker::PhantomData };
+        self.taken = sequence;
+        if self.slab_user == Some(sequence) {
+            self.slab_user = None;
+        }
+        Ok(Some(Reply { kind, headers: ReplyHeaders { encoded: &self.headers, left: header_count }, body }))
+    }
+
+    /// Says that the reply taken last is no longer looked at, so that the worker may use its place.
+    pub fn done_with_reply(&self) {
+        self.control().taken.store(self.taken, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Whether the encoded fields are exactly `count` whole ones.
+fn well_formed(encoded: &[u8], count: u32) -> bool {
+    let mut fields = ReplyHeaders { encoded, left: count };
+    let found = fields.by_ref().count();
+    found == count as usize && fields.encoded.is_empty()
+}

@@ -1,0 +1,287 @@
+//! The worker's end of a channel.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
+
+use hairtrigger_abi::raw::{self, Bytes};
+
+use super::layout::{
+    BELL_FD, Geometry, REPLY_BODY, REPLY_FD, REPLY_HEADERS, REPLY_INLINE, REQUEST_FD, ReplyControl,
+    ReplyDescriptor, RequestControl, RequestDescriptor, Verdict,
+};
+use super::region::Region;
+use crate::limits::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+use crate::sys;
+
+/// The worker's end.
+pub(crate) struct WorkerEnd {
+    request: Region,
+    reply: Region,
+    geometry: Geometry,
+    bell: RawFd,
+    /// Sequence number of the last request begun.
+    begun: u32,
+    /// The value of `bell` that was rung last.
+    rung: u32,
+    /// Whether the reply before used the slab, which the daemon must have left before it is used again.
+    slab_used: bool,
+}
+
+/// A request as the plugin gets it: all pointers go into the request region.
+pub(crate) struct RequestReader<'a> {
+    descriptor: &'a RequestDescriptor,
+    payload: *const u8,
+    invocation: [u8; 32],
+}
+
+impl WorkerEnd {
+    /// Maps the descriptors that the warden has put into this process.
+    pub(crate) fn open(geometry: Geometry) -> io::Result<Self> {
+        // SAFETY: the warden has just put these descriptors here, and they are not closed before the end of
+        // this function.
+        let (request, reply) =
+            unsafe { (BorrowedFd::borrow_raw(REQUEST_FD), BorrowedFd::borrow_raw(REPLY_FD)) };
+        let end = Self {
+            request: Region::map(request, geometry.request_region(), false)?,
+            reply: Region::map(reply, geometry.reply_region(), true)?,
+            geometry,
+            bell: BELL_FD,
+            begun: 0,
+            rung: 0,
+            slab_used: false,
+        };
+        for fd in [request.as_raw_fd(), reply.as_raw_fd()] {
+            // SAFETY: nobody else in this process knows these descriptors; the maps stay.
+            unsafe { libc::close(fd) };
+        }
+        Ok(end)
+    }
+
+    fn control(&self) -> &RequestControl {
+        // SAFETY: `RequestControl` consists of atomics and lies at the start of a page.
+        unsafe { self.request.atomics(0) }
+    }
+
+    fn reply_control(&self) -> &ReplyControl {
+        // SAFETY: as for `control`.
+        unsafe { self.reply.atomics(0) }
+    }
+
+    /// Waits for the next request and begins it.
+    pub(crate) fn next(&mut self) {
+        let next = self.begun.wrapping_add(1);
+        // `posted` runs ahead of `begun`; the difference is what waits.
+        while self.control().posted.load(Ordering::Acquire) == self.begun {
+            self.reply_control().sleeping.store(1, Ordering::Relaxed);
+            // Pairs with the daemon's fence between storing `posted` and loading `sleeping`.
+            fence(Ordering::SeqCst);
+            if self.control().posted.load(Ordering::Acquire) == self.begun {
+                sys::futex_wait(&raw const self.control().posted, self.begun);
+            }
+            self.reply_control().sleeping.store(0, Ordering::Relaxed);
+        }
+        self.begun = next;
+        self.reply_control().begun.store(next, Ordering::Relaxed);
+    }
+
+    /// Waits until the daemon has taken the reply that lies in the slab.
+    fn wait_for_slab(&mut self) {
+        while self.slab_used && self.control().taken.load(Ordering::Acquire) != self.begun.wrapping_sub(1) {
+            // Rare (large replies with further requests waiting behind them), so a short sleep will do.
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+        self.slab_used = false;
+    }
+
+    /// The request that was begun, and where its reply goes.
+    pub(crate) fn parts(&mut self) -> (RequestReader<'_>, ReplyWriter<'_>) {
+        self.wait_for_slab();
+        let slot = Geometry::slot(self.begun);
+        // SAFETY: both descriptors consist of atomics; slots begin at a page.
+        let (request, reply): (&RequestDescriptor, &ReplyDescriptor) =
+            unsafe { (self.request.atomics(slot), self.reply.atomics(slot)) };
+        let payload = if request.in_slab.load(Ordering::Relaxed) != 0 {
+            self.request.at(Geometry::slab(), 0)
+        } else {
+            self.request.at(slot + size_of::<RequestDescriptor>(), 0)
+        };
+        let mut invocation = [0; 32];
+        for (bytes, word) in invocation.chunks_exact_mut(8).zip(&request.invocation) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        let reader = RequestReader { descriptor: request, payload: payload.as_ptr(), invocation };
+        let writer = ReplyWriter {
+            region: &self.reply,
+            descriptor: reply,
+            slot,
+            sequence: self.begun,
+            tag: request.tag.load(Ordering::Relaxed),
+            max_response: usize::try_from(self.geometry.max_response).unwrap_or(usize::MAX),
+            status: 200,
+            headers_len: 0,
+            header_count: 0,
+            body_len: 0,
+            reserved: 0,
+            in_slab: false,
+            too_large: false,
+        };
+        (reader, writer)
+    }
+
+    /// After [`ReplyWriter::publish`]: rings, if the daemon asked for it.
+    pub(crate) fn published(&mut self, used_slab: bool) {
+        self.slab_used = used_slab;
+        // Pairs with the daemon's fence between storing `bell` and looking for replies.
+        fence(Ordering::SeqCst);
+        let bell = self.control().bell.load(Ordering::Relaxed);
+        if bell != 0 && bell != self.rung {
+            self.rung = bell;
+            // SAFETY: the descriptor was put here by the warden. A plugin that closed it, or put another in
+            // its place, loses its own bell: its invocation then ends at its deadline.
+            sys::ring(unsafe { BorrowedFd::borrow_raw(self.bell) });
+        }
+    }
+}
+
+impl RequestReader<'_> {
+    /// The plugin's view; `headers` is scratch that must live as long as the view is used.
+    pub(crate) fn view(&self, headers: &mut Vec<raw::Header>) -> raw::Request {
+        let mut at = self.payload;
+        let mut take = |length: usize| {
+            let bytes = Bytes { data: at, len: length };
+            // SAFETY: the daemon wrote lengths that together stay within the region; it is trusted by the
+            // worker, and the worker cannot write them.
+            at = unsafe { at.add(length) };
+            bytes
+        };
+        let length = |word: &std::sync::atomic::AtomicU32| word.load(Ordering::Relaxed) as usize;
+        let method = take(length(&self.descriptor.method_len));
+        let path = take(length(&self.descriptor.path_len));
+        let query = take(length(&self.descriptor.query_len));
+        let fields = take(length(&self.descriptor.headers_len));
+        let body = take(usize::try_from(self.descriptor.body_len.load(Ordering::Relaxed)).unwrap_or(0));
+        headers.clear();
+        // SAFETY: `fields` lies in the request region, which stays mapped and is not written while the
+        // request is under way.
+        let mut rest = unsafe { std::slice::from_raw_parts(fields.data, fields.len) };
+        while let Some((lengths, after)) = rest.split_at_checked(4) {
+            let name = usize::from(u16::from_ne_bytes([lengths[0], lengths[1]]));
+            let value = usize::from(u16::from_ne_bytes([lengths[2], lengths[3]]));
+            let (name, after) = after.split_at(name);
+            let (value, after) = after.split_at(value);
+            let bytes = |part: &[u8]| Bytes { data: part.as_ptr(), len: part.len() };
+            headers.push(raw::Header { name: bytes(name), value: bytes(value) });
+            rest = after;
+        }
+        raw::Request {
+            struct_size: size_of::<raw::Request>() as u32,
+            header_count: self.descriptor.header_count.load(Ordering::Relaxed),
+            headers: headers.as_ptr(),
+            method,
+            path,
+            query,
+            body,
+            invocation_id: Bytes { data: self.invocation.as_ptr(), len: self.invocation.len() },
+            deadline_ns: self.descriptor.deadline_ns.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A reply under construction, in place.
+pub(crate) struct ReplyWriter<'a> {
+    region: &'a Region,
+    descriptor: &'a ReplyDescriptor,
+    slot: usize,
+    sequence: u32,
+    tag: u64,
+    max_response: usize,
+    status: u32,
+    headers_len: usize,
+    header_count: u32,
+    body_len: usize,
+    /// Bytes behind the body that [`ReplyWriter::reserve`] gave out.
+    reserved: usize,
+    in_slab: bool,
+    too_large: bool,
+}
+
+impl ReplyWriter<'_> {
+    pub(crate) fn set_status(&mut self, status: u32) -> i32 {
+        if !(200..=599).contains(&status) {
+            return raw::INVALID;
+        }
+        self.status = status;
+        raw::OK
+    }
+
+    pub(crate) fn add_header(&mut self, name: &[u8], value: &[u8]) -> i32 {
+        let length = 4 + name.len() + value.len();
+        let (Ok(name_len), Ok(value_len)) = (u16::try_from(name.len()), u16::try_from(value.len())) else {
+            return raw::TOO_LARGE;
+        };
+        if self.headers_len + length > MAX_RESPONSE_HEAD || self.header_count as usize == MAX_RESPONSE_HEADERS
+        {
+            return raw::TOO_LARGE;
+        }
+        let mut to = self.region.at(self.slot + REPLY_HEADERS + self.headers_len, length);
+        for part in [&name_len.to_ne_bytes()[..], &value_len.to_ne_bytes(), name, value] {
+            // SAFETY: `to` has room for all parts by `Region::at`; a plugin's own buffers do not overlap
+            // the reply region unless it forged a pointer, which harms its own reply only.
+            unsafe {
+                std::ptr::copy(part.as_ptr(), to.as_ptr(), part.len());
+                to = to.add(part.len());
+            }
+        }
+        self.headers_len += length;
+        self.header_count += 1;
+        raw::OK
+    }
+
+    fn body_at(&self, offset: usize, length: usize) -> *mut u8 {
+        let start = if self.in_slab { Geometry::slab() } else { self.slot + REPLY_BODY };
+        self.region.at(start + offset, length).as_ptr()
+    }
+
+    /// Room for `length` more bytes of body, or null.
+    pub(crate) fn reserve(&mut self, length: usize) -> *mut u8 {
+        let Some(end) = self.body_len.checked_add(length).filter(|end| *end <= self.max_response) else {
+            self.too_large = true;
+            return std::ptr::null_mut();
+        };
+        if !self.in_slab && end > REPLY_INLINE {
+            let from = self.body_at(0, self.body_len);
+            self.in_slab = true;
+            let to = self.body_at(0, self.body_len);
+            // SAFETY: both lie in the region for `body_len` bytes; slot and slab do not overlap.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, self.body_len) };
+        }
+        self.reserved = length;
+        self.body_at(self.body_len, length)
+    }
+
+    pub(crate) fn commit(&mut self, length: usize) -> i32 {
+        if length > self.reserved {
+            return raw::INVALID;
+        }
+        self.reserved = 0;
+        self.body_len += length;
+        raw::OK
+    }
+
+    /// Publishes the reply; returns whether it uses the slab.
+    pub(crate) fn publish(self, result: i32) -> bool {
+        let verdict = if self.too_large { Verdict::TooLarge } else { Verdict::Returned };
+        let d = self.descriptor;
+        d.verdict.store(verdict as u32, Ordering::Relaxed);
+        d.tag.store(self.tag, Ordering::Relaxed);
+        d.body_len.store(self.body_len as u64, Ordering::Relaxed);
+        d.result.store(result, Ordering::Relaxed);
+        d.status.store(self.status, Ordering::Relaxed);
+        d.headers_len.store(self.headers_len as u32, Ordering::Relaxed);
+        d.header_count.store(self.header_count, Ordering::Relaxed);
+        d.in_slab.store(u32::from(self.in_slab), Ordering::Relaxed);
+        d.sequence.store(self.sequence, Ordering::Release);
+        self.in_slab
+    }
+}

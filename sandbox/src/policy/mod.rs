@@ -1,0 +1,36 @@
+//! Which system calls a function may make.
+//!
+//! [`table`] is the policy as data, a reason a rule. [`compile`] turns it into the filters that the kernel
+//! runs. A call that no rule names is a *violation*: it is reported to the warden, which kills the caller
+//! and names the call.
+
+pub mod compile;
+pub mod table;
+
+/// The call that a runner uses to speak to the warden. Linux reserves `getpmsg` and never implemented it,
+/// so no library makes it.
+pub const CONTROL_CALL: i32 = libc::SYS_getpmsg as i32;
+
+/// Operations of the [`CONTROL_CALL`], its first argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Control {
+    /// The template has loaded and initialised the plugin, and will only fork from now on.
+    Loaded = 1,
+    /// The plugin was refused. Arguments: address and length of a text that says why.
+    LoadFailed = 2,
+    /// A forked worker asks for its channel.
+    CheckIn = 3,
+}
+
+impl Control {
+    /// From the first argument of the call; `None` is a violation.
+    pub fn from_argument(argument: u64) -> Option<Self> {
+        [Self::Loaded, Self::LoadFailed, Self::CheckIn]
+            .into_iter()
+            .find(|operation| *operation as u64 == argument)
+    }
+}
+
+/// The flags of `clone` as the C library's `fork` gives them: what the fork gate lets pass, and only them.
+pub const FORK_FLAGS: u64 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u64;

@@ -1,0 +1,181 @@
+//! The table that the host gives to a plugin, and the invocation behind it.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::ffi::{c_char, c_void};
+use std::io::Write;
+use std::ptr;
+
+use hairtrigger_abi::raw::{
+    ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, TOO_LARGE,
+};
+
+use crate::channel::ReplyWriter;
+use crate::limits::MAX_LOG_LINE;
+use crate::sys;
+
+/// The one table.
+pub(super) static HOST: Host = Host {
+    abi_version: ABI_VERSION,
+    struct_size: size_of::<Host>() as u32,
+    log,
+    now_ns,
+    env,
+    set_status,
+    add_header,
+    write,
+    reserve,
+    commit,
+    alloc: arena_alloc,
+};
+
+/// What an `ht_invocation` points to.
+pub(super) struct Current<'a> {
+    pub(super) reply: ReplyWriter<'a>,
+    pub(super) arena: &'a mut Arena,
+}
+
+impl Current<'_> {
+    pub(super) fn as_invocation(&mut self) -> *mut Invocation {
+        ptr::from_mut(self).cast()
+    }
+}
+
+/// Memory that is given back when an invocation ends.
+#[derive(Default)]
+pub(super) struct Arena(Vec<(*mut u8, Layout)>);
+
+impl Arena {
+    pub(super) fn clear(&mut self) {
+        for (memory, layout) in self.0.drain(..) {
+            // SAFETY: allocated with this layout by `arena_alloc` and given back once.
+            unsafe { dealloc(memory, layout) };
+        }
+    }
+}
+
+/// The invocation behind a pointer that the plugin was given.
+///
+/// # Safety
+/// The pointer is null or the one that `invoke` was given, and `invoke` has not returned. A plugin that
+/// passes another harms its own process only.
+unsafe fn current<'a>(invocation: *mut Invocation) -> Option<&'a mut Current<'a>> {
+    // SAFETY: by the rule above, a live `Current` that nothing else refers to during a host call.
+    unsafe { invocation.cast::<Current<'a>>().as_mut() }
+}
+
+/// The bytes that a plugin names.
+///
+/// # Safety
+/// `data` is readable for `length` bytes until the host call returns.
+unsafe fn bytes<'a>(data: *const u8, length: usize) -> Option<&'a [u8]> {
+    match (data.is_null(), length) {
+        (_, 0) => Some(&[]),
+        (true, _) => None,
+        // SAFETY: the caller's promise.
+        (false, _) => Some(unsafe { std::slice::from_raw_parts(data, length) }),
+    }
+}
+
+unsafe extern "C" fn log(level: u32, text: *const u8, length: usize) {
+    // SAFETY: the contract of the ABI: `text` is readable for `length` bytes.
+    let Some(text) = (unsafe { bytes(text, length.min(MAX_LOG_LINE)) }) else { return };
+    let level = match level {
+        LOG_ERROR => "error: ",
+        LOG_WARN => "warn: ",
+        LOG_DEBUG => "debug: ",
+        _ => "info: ",
+    };
+    // One write, so that lines of several threads do not mix.
+    let mut line = Vec::with_capacity(level.len() + text.len() + 1);
+    line.extend_from_slice(level.as_bytes());
+    line.extend(text.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+    line.push(b'\n');
+    let _ = std::io::stderr().write_all(&line);
+}
+
+unsafe extern "C" fn now_ns() -> u64 {
+    sys::monotonic_ns()
+}
+
+unsafe extern "C" fn env(name: *const c_char) -> *const c_char {
+    if name.is_null() {
+        return ptr::null();
+    }
+    // SAFETY: the contract of the ABI: `name` is NUL-terminated. The environment was set before the plugin
+    // was loaded; a plugin that changes it answers for it.
+    unsafe { libc::getenv(name) }
+}
+
+unsafe extern "C" fn set_status(invocation: *mut Invocation, status: u32) -> i32 {
+    // SAFETY: the contract of the ABI, see `current`.
+    match unsafe { current(invocation) } {
+        Some(current) => current.reply.set_status(status),
+        None => INVALID,
+    }
+}
+
+/// Whether a header field may have this name.
+fn is_token(name: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(allowed)
+}
+
+unsafe extern "C" fn add_header(
+    invocation: *mut Invocation,
+    name: *const u8,
+    name_length: usize,
+    value: *const u8,
+    value_length: usize,
+) -> i32 {
+    // SAFETY: the contract of the ABI, see `current` and `bytes`.
+    let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
+    let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
+    if !is_token(name) || value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return INVALID;
+    }
+    current.reply.add_header(name, value)
+}
+
+unsafe extern "C" fn write(invocation: *mut Invocation, data: *const u8, length: usize) -> i32 {
+    // SAFETY: the contract of the ABI, see `current` and `bytes`.
+    let (Some(current), Some(data)) = (unsafe { (current(invocation), bytes(data, length)) }) else {
+        return INVALID;
+    };
+    let to = current.reply.reserve(length);
+    if to.is_null() {
+        return TOO_LARGE;
+    }
+    // SAFETY: `reserve` gave room for `length` bytes; `copy` allows that the plugin's bytes lie in it.
+    unsafe { ptr::copy(data.as_ptr(), to, length) };
+    current.reply.commit(length)
+}
+
+unsafe extern "C" fn reserve(invocation: *mut Invocation, length: usize) -> *mut u8 {
+    // SAFETY: the contract of the ABI, see `current`.
+    match unsafe { current(invocation) } {
+        Some(current) => current.reply.reserve(length),
+        None => ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn commit(invocation: *mut Invocation, length: usize) -> i32 {
+    // SAFETY: the contract of the ABI, see `current`.
+    match unsafe { current(invocation) } {
+        Some(current) => current.reply.commit(length),
+        None => INVALID,
+    }
+}
+
+unsafe extern "C" fn arena_alloc(invocation: *mut Invocation, size: usize, align: usize) -> *mut c_void {
+    // SAFETY: the contract of the ABI, see `current`.
+    let Some(current) = (unsafe { current(invocation) }) else { return ptr::null_mut() };
+    let Ok(layout) = Layout::from_size_align(size.max(1), align) else { return ptr::null_mut() };
+    // SAFETY: the layout's size is not 0.
+    let memory = unsafe { alloc(layout) };
+    if !memory.is_null() {
+        current.arena.0.push((memory, layout));
+    }
+    memory.cast()
+}
+
+const _: () = assert!(OK == 0);

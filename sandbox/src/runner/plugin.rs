@@ -1,0 +1,87 @@
+//! Loading a plugin. From the first line of [`Plugin::load`] on, code of the function runs in this process.
+
+use std::ffi::c_void;
+use std::path::Path;
+use std::ptr;
+
+use hairtrigger_abi::raw::{self, ABI_VERSION, FUNCTION_SYMBOL, Function};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+use super::host::HOST;
+use super::root::FUNCTION_DIRECTORY;
+
+/// A loaded plugin. Never unloaded: libraries that are closed leave destructors behind.
+pub(super) struct Plugin {
+    function: &'static Function,
+    invoke: Invoke,
+    state: *mut c_void,
+}
+
+type Invoke =
+    unsafe extern "C" fn(*const raw::Host, *mut c_void, *mut raw::Invocation, *const raw::Request) -> i32;
+
+impl Plugin {
+    /// Loads and initialises; the error is the sentence that its author will read.
+    pub(super) fn load(library: &str) -> Result<Self, String> {
+        let path = Path::new(FUNCTION_DIRECTORY).join(library);
+        // SAFETY: runs the plugin's constructors, which may do whatever this process may do: that is what
+        // the process was confined for.
+        let loaded = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        let loaded = loaded.map_err(|error| format!("the plugin cannot be loaded: {error}"))?;
+        // SAFETY: the symbol's address is only used as the address of a descriptor, below.
+        let symbol = unsafe { loaded.get::<*const Function>(FUNCTION_SYMBOL.to_bytes_with_nul()) };
+        let name = FUNCTION_SYMBOL.to_string_lossy();
+        let symbol = symbol.map_err(|_| format!("the plugin exports no symbol {name}"))?;
+        let address: *const Function = symbol.into_raw().cast();
+        std::mem::forget(loaded);
+        if address.is_null() || !address.is_aligned() {
+            return Err(format!("the plugin's symbol {name} is no descriptor"));
+        }
+        // SAFETY: every version of the descriptor begins with these two words; a symbol that is something
+        // shorter can at worst crash this process.
+        let (version, size) = unsafe { ((*address).abi_version, (*address).struct_size) };
+        if version != ABI_VERSION {
+            return Err(format!(
+                "the plugin was built for ABI version {version}, this host speaks version {ABI_VERSION}"
+            ));
+        }
+        if (size as usize) < size_of::<Function>() {
+            return Err(format!(
+                "the plugin's descriptor has {size} bytes, version {ABI_VERSION} has {}",
+                size_of::<Function>()
+            ));
+        }
+        // SAFETY: version and size say that this is a descriptor; the library is never unloaded.
+        let function = unsafe { &*address };
+        let Some(invoke) = function.invoke else {
+            return Err("the plugin's descriptor has no invoke".to_owned());
+        };
+        let mut plugin = Self { function, invoke, state: ptr::null_mut() };
+        plugin.init()?;
+        Ok(plugin)
+    }
+
+    fn init(&mut self) -> Result<(), String> {
+        let Some(init) = self.function.init else { return Ok(()) };
+        // SAFETY: the contract of the ABI: the host table is a constant, `state` outlives the call.
+        match unsafe { init(&raw const HOST, &raw mut self.state) } {
+            0 => Ok(()),
+            code => Err(format!("init returned {code}")),
+        }
+    }
+
+    /// After the fork.
+    pub(super) fn worker_start(&self) -> i32 {
+        match self.function.worker_start {
+            // SAFETY: the contract of the ABI; `state` is what init stored.
+            Some(start) => unsafe { start(&raw const HOST, self.state) },
+            None => 0,
+        }
+    }
+
+    /// One invocation.
+    pub(super) fn invoke(&self, invocation: *mut raw::Invocation, request: &raw::Request) -> i32 {
+        // SAFETY: the contract of the ABI; everything the pointers lead to outlives the call.
+        unsafe { (self.invoke)(&raw const HOST, self.state, invocation, request) }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a function sees of the file system: its own directory as `/function`, the system's library
+//! directories, nothing else; all of it read-only.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use crate::step::{SetupError, Step};
+use crate::sys::check;
+
+/// Where the function's own directory is seen.
+pub(super) const FUNCTION_DIRECTORY: &str = "/function";
+
+/// Directories that hold shared libraries on the distributions we know. Those that exist are shown.
+const LIBRARIES: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
+
+/// Names under which the loader looks for them.
+const LINKS: &[(&str, &str)] = &[("usr/lib", "lib"), ("usr/lib64", "lib64")];
+
+/// A directory that is sure to exist and that holds nothing anybody binds from. The new root is built on
+/// top of it, in this mount namespace only.
+const STAGE: &str = "/proc";
+
+/// The library directories of this host.
+pub(super) fn library_directories() -> Vec<PathBuf> {
+    LIBRARIES.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect()
+}
+
+/// Builds the new root and makes it this namespace's only one.
+pub(super) fn enter(function: &Path) -> Result<(), SetupError> {
+    let at = |what: &str, path: &Path| {
+        let detail = format!("{what} {}", path.display());
+        move |error: io::Error| SetupError::with(Step::Root, &error, detail)
+    };
+    let stage = Path::new(STAGE);
+    mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, None)
+        .map_err(at("make private", Path::new("/")))?;
+    let guarded = libc::MS_NOSUID | libc::MS_NODEV;
+    mount(
+        Some(Path::new("tmpfs")),
+        stage,
+        Some("tmpfs"),
+        guarded | libc::MS_NOEXEC,
+        Some("mode=0755,size=64k"),
+    )
+    .map_err(at("mount tmpfs on", stage))?;
+    for source in library_directories() {
+        let target = stage.join(source.strip_prefix("/").unwrap_or(&source));
+        bind(&source, &target, guarded).map_err(at("bind", &source))?;
+    }
+    let target = stage.join(FUNCTION_DIRECTORY.trim_start_matches('/'));
+    bind(function, &target, guarded).map_err(at("bind", function))?;
+    for (to, name) in LINKS {
+        std::os::unix::fs::symlink(to, stage.join(name)).map_err(at("link", Path::new(name)))?;
+    }
+    std::env::set_current_dir(stage).map_err(at("enter", stage))?;
+    // SAFETY: both paths are NUL-terminated.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })
+        .map_err(at("pivot to", stage))?;
+    // SAFETY: the path is NUL-terminated. The old root lies on top of the new one now.
+    check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) }.into())
+        .map_err(at("detach", Path::new("the old root")))?;
+    std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
+    let read_only = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | guarded | libc::MS_NOEXEC;
+    mount(None, Path::new("/"), None, read_only, None).map_err(at("make read-only", Path::new("/")))
+}
+
+fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
+    fs::create_dir_all(target)?;
+    mount(Some(source), target, None, libc::MS_BIND, None)?;
+    // The flags of a bind are taken at its remount only.
+    mount(None, target, None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags, None)
+}
+
+fn mount(
+    source: Option<&Path>,
+    target: &Path,
+    kind: Option<&str>,
+    flags: libc::c_ulong,
+    options: Option<&str>,
+) -> io::Result<()> {
+    let string = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::other);
+    let source = source.map(|path| string(path.as_os_str().as_bytes())).transpose()?;
+    let target = string(target.as_os_str().as_bytes())?;
+    let kind = kind.map(|kind| string(kind.as_bytes())).transpose()?;
+    let options = options.map(|options| string(options.as_bytes())).transpose()?;
+    let pointer = |string: &Option<CString>| string.as_ref().map_or(ptr::null(), |s| s.as_ptr());
+    // SAFETY: each pointer is null or to a NUL-terminated string that outlives the call.
+    check(
+        unsafe {
+            libc::mount(pointer(&source), target.as_ptr(), pointer(&kind), flags, pointer(&options).cast())
+        }
+        .into(),
+    )
+    .map(drop)
+}

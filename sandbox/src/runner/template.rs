@@ -1,0 +1,96 @@
+//! The template: confines itself, loads the plugin, and then only forks.
+
+use std::io;
+
+use super::confine::confine;
+use super::plugin::Plugin;
+use super::{EXIT_SETUP, exit, set_name, worker};
+use crate::channel::Geometry;
+use crate::landlock;
+use crate::limits::MAX_LOAD_MESSAGE;
+use crate::policy::compile::{self, Programs};
+use crate::policy::{CONTROL_CALL, Control};
+use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
+use crate::step::{SetupError, Step};
+
+/// Speaks to the warden; returns its answer, negative for a refusal.
+pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
+    // SAFETY: Linux never carries this call out; the warden only reads where the arguments point to.
+    unsafe { libc::syscall(CONTROL_CALL.into(), operation as u64, first, second) }
+}
+
+/// PID 2 of the namespace.
+pub(super) fn run(setup: Setup) -> ! {
+    set_name(c"ht-template");
+    // Compiled while nobody waits.
+    let programs = match Programs::compile() {
+        Ok(programs) => programs,
+        Err(error) => fail(&setup, SetupError::new(Step::Seccomp, &error)),
+    };
+    if setup.send(&FromRunner::Parked).is_err() {
+        exit(EXIT_SETUP);
+    }
+    let assignment = match setup.receive() {
+        Ok(ToRunner::Become(assignment)) => assignment,
+        Ok(_) | Err(_) => exit(EXIT_SETUP),
+    };
+    for (name, value) in &assignment.environment {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var(name, value) };
+    }
+    if let Err(error) = confine(&assignment, &programs, &setup) {
+        fail(&setup, error);
+    }
+    drop(setup);
+    serve(&assignment, &programs)
+}
+
+fn fail(setup: &Setup, error: SetupError) -> ! {
+    let _ = setup.send(&FromRunner::Failed(error));
+    exit(EXIT_SETUP);
+}
+
+/// Everything from here on may be under the plugin's control.
+fn serve(assignment: &Assignment, programs: &Programs) -> ! {
+    let plugin = match Plugin::load(&assignment.library) {
+        Ok(plugin) => plugin,
+        Err(why) => {
+            let length = why.len().min(MAX_LOAD_MESSAGE) as u64;
+            control(Control::LoadFailed, why.as_ptr() as u64, length);
+            exit(EXIT_SETUP);
+        }
+    };
+    let domain = landlock::nothing();
+    if let Err(error) = restrict_after_init(programs) {
+        let why = format!("could not restrict itself after init: {error}");
+        control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
+        exit(EXIT_SETUP);
+    }
+    // The kernel reaps the workers: nobody asks this process about them.
+    // SAFETY: ignoring a signal has no preconditions.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    if control(Control::Loaded, 0, 0) != 0 {
+        exit(EXIT_SETUP);
+    }
+    let geometry = Geometry { max_request: assignment.max_request, max_response: assignment.max_response };
+    loop {
+        // Waits in the call until the warden wants a worker.
+        // SAFETY: threads that the plugin started do not exist in the child; the warden refuses templates
+        // that have any.
+        match unsafe { libc::fork() } {
+            -1 => exit(EXIT_SETUP),
+            0 => worker::run(&plugin, geometry, domain),
+            _ => {}
+        }
+    }
+}
+
+/// Best effort by nature: a hostile init could have kept this from working, and what was installed before
+/// it was loaded stands regardless.
+fn restrict_after_init(programs: &Programs) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
+    crate::sys::check(result.into())?;
+    compile::install(&programs.after_init, false)?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! A worker: forked from the template, one channel, one invocation at a time.
+
+use super::host::{Arena, Current};
+use super::plugin::Plugin;
+use super::template::control;
+use super::{exit, set_name};
+use crate::channel::{Geometry, WorkerEnd};
+use crate::ending::EXIT_WORKER_START;
+use crate::landlock;
+use crate::policy::Control;
+
+/// Runs until it is killed.
+pub(super) fn run(
+    plugin: &Plugin,
+    geometry: Geometry,
+    domain: std::io::Result<::landlock::RulesetCreated>,
+) -> ! {
+    set_name(c"ht-worker");
+    if control(Control::CheckIn, 0, 0) != 0 {
+        exit(EXIT_WORKER_START);
+    }
+    // Its own domain: the template may still signal it, its siblings may not.
+    if domain.and_then(landlock::enforce).is_err() {
+        exit(EXIT_WORKER_START);
+    }
+    let Ok(mut channel) = WorkerEnd::open(geometry) else { exit(EXIT_WORKER_START) };
+    if plugin.worker_start() != 0 {
+        exit(EXIT_WORKER_START);
+    }
+    let mut headers = Vec::new();
+    let mut arena = Arena::default();
+    loop {
+        channel.next();
+        let (reader, reply) = channel.parts();
+        let request = reader.view(&mut headers);
+        let mut current = Current { reply, arena: &mut arena };
+        let result = plugin.invoke(current.as_invocation(), &request);
+        let used_slab = current.reply.publish(result);
+        arena.clear();
+        channel.published(used_slab);
+    }
+}

@@ -1,0 +1,269 @@
+//! The spawner: a thread that makes runners ahead of need and turns them into templates.
+//!
+//! A *parked* runner is cloned, in its namespaces, attached to its cgroup slot, and waits. Given a function
+//! it confines itself; when its filter stands, the spawner takes the listener over and hands the template
+//! to the warden, before any code of the function has run. The thread lives as long as the daemon: an
+//! ns-init dies with the thread that made it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::cgroup::{Cgroups, Slot, SlotLimits};
+use crate::limits::{DATA_SLACK, PARKED_RUNNERS, SETUP_TIMEOUT, TEMPLATE_MEMORY};
+use crate::runner::RUNNER_NAME;
+use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
+use crate::step::{AtStep, SetupError, Step};
+use crate::sys::{self, Cloned};
+use crate::warden::{Command, FunctionSpec, LoadFailure, WardenSender};
+
+/// What the spawner is asked to do.
+#[derive(Debug)]
+pub(crate) enum SpawnRequest {
+    /// Make a template of this function.
+    Load(FunctionSpec),
+    /// Make no more.
+    Stop,
+}
+
+/// A runner that waits for its function.
+#[derive(Debug)]
+struct Parked {
+    init: Cloned,
+    template_pid: libc::pid_t,
+    template: OwnedFd,
+    setup: Setup,
+    slot: Slot,
+    output: OwnedFd,
+}
+
+/// A template whose filter stands and which has run none of the function's code yet.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    pub(crate) spec: FunctionSpec,
+    pub(crate) init: Cloned,
+    pub(crate) pid: libc::pid_t,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) listener: OwnedFd,
+    pub(crate) slot: Slot,
+    pub(crate) output: OwnedFd,
+    /// When the load was begun.
+    pub(crate) begun: Instant,
+}
+
+/// The state of the thread.
+pub(crate) struct Spawner {
+    executable: OwnedFd,
+    null: OwnedFd,
+    cgroups: Cgroups,
+    ns_init_uid: u32,
+    next_slot: u64,
+    parked: VecDeque<Parked>,
+    warden: WardenSender,
+}
+
+impl Spawner {
+    pub(crate) fn new(cgroups: Cgroups, ns_init_uid: u32, warden: WardenSender) -> io::Result<Self> {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        Ok(Self {
+            executable: sys::out_of_the_way(File::open("/proc/self/exe")?.as_fd())?,
+            null: sys::out_of_the_way(null.as_fd())?,
+            cgroups,
+            ns_init_uid,
+            next_slot: 0,
+            parked: VecDeque::new(),
+            warden,
+        })
+    }
+
+    /// Serves until told to stop, and then keeps its place for the sake of the ns-inits.
+    pub(crate) fn run(mut self, requests: Receiver<SpawnRequest>) {
+        loop {
+            // Between requests there is time to make the next runner.
+            let idle = Duration::from_millis(1);
+            let request = if self.parked.len() < PARKED_RUNNERS {
+                requests.recv_timeout(idle)
+            } else {
+                requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match request {
+                Ok(SpawnRequest::Load(spec)) => self.load(spec),
+                Ok(SpawnRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => match self.park() {
+                    Ok(parked) => self.parked.push_back(parked),
+                    // The next load meets the same failure and reports it to somebody who waits.
+                    Err(_) => {
+                        if let Ok(request) = requests.recv() {
+                            match request {
+                                SpawnRequest::Load(spec) => self.load(spec),
+                                SpawnRequest::Stop => break,
+                            }
+                        }
+                    }
+                },
+            }
+        }
+        for parked in self.parked.drain(..) {
+            self.warden.send(Command::Discard { init: parked.init, slot: parked.slot });
+        }
+        // Dropping the sender tells the warden that nothing more comes; the thread itself must outlive the
+        // ns-inits, which the warden ends.
+        let Self { warden, .. } = self;
+        let gone = warden.all_gone();
+        drop(warden);
+        gone.wait();
+    }
+
+    fn load(&mut self, spec: FunctionSpec) {
+        let begun = Instant::now();
+        let key = spec.key;
+        let parked = match self.parked.pop_front() {
+            Some(parked) => Ok(parked),
+            None => self.park(),
+        };
+        let outcome = parked.and_then(|parked| self.assign(parked, spec, begun));
+        self.warden.send(match outcome {
+            Ok(confined) => Command::Adopt(Box::new(confined)),
+            Err(error) => Command::LoadFailed(key, LoadFailure::Setup(error)),
+        });
+    }
+
+    /// Makes a runner and brings it to where it waits for its function.
+    fn park(&mut self) -> Result<Parked, SetupError> {
+        let index = self.next_slot;
+        self.next_slot += 1;
+        let group = |error: crate::cgroup::CgroupError| {
+            SetupError::with(Step::Group, &error.error, error.path.display().to_string())
+        };
+        let slot = self.cgroups.create_slot(index).map_err(group)?;
+        let (setup, theirs) = Setup::pair().step(Step::Dialogue)?;
+        let (output, output_theirs) = sys::output_pipe().step(Step::Dialogue)?;
+        let init = self.clone_runner(theirs, output_theirs).step(Step::Clone)?;
+        let rest = (|| {
+            slot.attach(init.pid).map_err(group)?;
+            setup.send(&ToRunner::Attached { ns_init_uid: self.ns_init_uid }).step(Step::Dialogue)?;
+            let template_pid = expect(&setup, |message| matches!(message, FromRunner::Parked))?.1;
+            let template = sys::pidfd_open(template_pid).step(Step::Dialogue)?;
+            Ok((template_pid, template))
+        })();
+        match rest {
+            Ok((template_pid, template)) => Ok(Parked { init, template_pid, template, setup, slot, output }),
+            Err(error) => {
+                self.warden.send(Command::Discard { init, slot });
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a parked runner its function, up to where its filter stands.
+    fn assign(&self, parked: Parked, spec: FunctionSpec, begun: Instant) -> Result<Confined, SetupError> {
+        let Parked { init, template_pid, template, setup, slot, output } = parked;
+        let outcome = (|| {
+            let workers = u64::from(spec.max_workers);
+            let limits = SlotLimits {
+                memory: TEMPLATE_MEMORY + spec.memory * (workers + 1),
+                // The ns-init, the template and the workers.
+                pids: workers + 2,
+                cpu: spec.cpu,
+            };
+            slot.set_limits(&limits).map_err(|error| {
+                SetupError::with(Step::Group, &error.error, error.path.display().to_string())
+            })?;
+            let assignment = Assignment {
+                function: spec.name.clone(),
+                directory: spec.directory.clone(),
+                library: spec.library.clone(),
+                uid: spec.uid,
+                environment: spec.environment.clone(),
+                data_limit: spec.memory + DATA_SLACK,
+                max_request: spec.max_request,
+                max_response: spec.max_response,
+            };
+            setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;
+            let (message, _) = expect(&setup, |message| matches!(message, FromRunner::Confined { .. }))?;
+            let FromRunner::Confined { listener } = message else { unreachable!("expected just now") };
+            let listener = sys::pidfd_getfd(template.as_fd(), listener).step(Step::Listener)?;
+            setup.send(&ToRunner::ListenerTaken).step(Step::Listener)?;
+            Ok(listener)
+        })();
+        match outcome {
+            Ok(listener) => {
+                Ok(Confined { spec, init, pid: template_pid, pidfd: template, listener, slot, output, begun })
+            }
+            Err(error) => {
+                self.warden.send(Command::Discard { init, slot });
+                Err(error)
+            }
+        }
+    }
+
+    /// Clones and executes a runner: PID 1 of new namespaces of every kind that a function has of its own.
+    fn clone_runner(&self, setup: OwnedFd, output: OwnedFd) -> io::Result<Cloned> {
+        let namespaces = libc::CLONE_NEWPID
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWCGROUP;
+        let flags = sys::CLONE_CLEAR_SIGHAND | u64::from(namespaces.cast_unsigned());
+        let arguments = [RUNNER_NAME.as_ptr(), std::ptr::null()];
+        let environment = [
+            c"LANG=C.UTF-8".as_ptr(),
+            c"TZ=UTC".as_ptr(),
+            // Room for thread-local variables of plugins that were compiled for the static kind.
+            c"GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096".as_ptr(),
+            std::ptr::null(),
+        ];
+        let (setup, output) = (sys::out_of_the_way(setup.as_fd())?, sys::out_of_the_way(output.as_fd())?);
+        // Numbers are looked up before the clone; in the child only system calls are made.
+        let null = self.null.as_raw_fd();
+        let wanted: [(RawFd, RawFd); 4] =
+            [(null, 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2), (setup.as_raw_fd(), SETUP_FD)];
+        let executable = self.executable.as_raw_fd();
+        debug_assert!(executable > SETUP_FD && wanted.iter().all(|(from, _)| *from > SETUP_FD));
+        // SAFETY: the child below makes only system calls, on values that were prepared above, until it
+        // executes or exits.
+        if let Some(cloned) = unsafe { sys::clone3(flags, None)? } {
+            return Ok(cloned);
+        }
+        // SAFETY: this is the child: raw system calls on its own copies. The descriptors it needs stand
+        // above the numbers that dup2 fills (asserted above), the arrays end in null, and whatever fails,
+        // the child exits.
+        unsafe {
+            for (from, to) in wanted {
+                if libc::dup2(from, to) == -1 {
+                    libc::_exit(127);
+                }
+            }
+            let close_at_exec = libc::CLOSE_RANGE_CLOEXEC;
+            libc::syscall(libc::SYS_close_range, SETUP_FD + 1, u32::MAX, close_at_exec);
+            libc::syscall(
+                libc::SYS_execveat,
+                executable,
+                c"".as_ptr(),
+                arguments.as_ptr(),
+                environment.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            );
+            libc::_exit(127)
+        }
+    }
+}
+
+/// Receives the message that comes next in the dialogue.
+fn expect(
+    setup: &Setup,
+    right: impl Fn(&FromRunner) -> bool,
+) -> Result<(FromRunner, libc::pid_t), SetupError> {
+    match setup.receive_from(SETUP_TIMEOUT).step(Step::Dialogue)? {
+        (FromRunner::Failed(error), _) => Err(error),
+        (message, sender) if right(&message) => Ok((message, sender)),
+        (message, _) => {
+            let error = io::Error::other(format!("unexpected {message:?}"));
+            Err(SetupError::new(Step::Dialogue, &error))
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The warden: the thread that decides, from outside, what the processes of functions may do next.
+//!
+//! It owns the seccomp listeners. A template waits in `fork` until a worker is wanted; a forked worker
+//! checks in and is given its channel; any other call that the policy does not allow is recorded and its
+//! caller killed. Pids come from the kernel, never from the processes.
+
+mod kit;
+mod template;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::cgroup::{Cgroups, Slot};
+use crate::channel::DaemonEnd;
+use crate::ending::Ending;
+use crate::spawner::{Confined, SpawnRequest, Spawner};
+use crate::step::SetupError;
+use crate::sys::{self, Cloned};
+
+/// The daemon's number for a loaded function; never reused while anything of it lives.
+pub type FunctionKey = u32;
+
+/// A function as it is loaded.
+#[derive(Clone, Debug)]
+pub struct FunctionSpec {
+    /// Its number.
+    pub key: FunctionKey,
+    /// Its name.
+    pub name: String,
+    /// The directory that it sees as `/function`; its uid must be able to read it.
+    pub directory: PathBuf,
+    /// Name of the plugin's file in the directory.
+    pub library: String,
+    /// Uid and gid that no other live function has.
+    pub uid: u32,
+    /// Memory of a worker, in bytes.
+    pub memory: u64,
+    /// CPU time per time of all its processes; `None` is no limit.
+    pub cpu: Option<f64>,
+    /// Most workers at a time.
+    pub max_workers: u32,
+    /// Greatest body of a request, in bytes.
+    pub max_request: u64,
+    /// Greatest body of a response, in bytes.
+    pub max_response: u64,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// How long load and init may take.
+    pub init_timeout: Duration,
+}
+
+/// Whom a worker is for. The warden hands it back with what becomes of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The function.
+    pub function: FunctionKey,
+    /// The shard.
+    pub shard: u16,
+    /// The slot of the shard's pool.
+    pub slot: u16,
+    /// The slot's generation.
+    pub generation: u32,
+}
+
+/// A worker that has checked in. Requests may be posted at once.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its pid.
+    pub pid: libc::pid_t,
+    /// For killing it.
+    pub pidfd: OwnedFd,
+    /// The channel to it.
+    pub channel: DaemonEnd,
+    /// The read end of its standard output and error, until somebody takes it; does not block.
+    pub output: Option<OwnedFd>,
+}
+
+/// Why a function could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadFailure {
+    /// A step of the confinement failed: a matter of the host, not of the function.
+    Setup(SetupError),
+    /// The loader, the version check or `init` refused. The function's own words, made printable.
+    Refused(String),
+    /// The template ended while it loaded or initialised.
+    Ended(Ending),
+    /// It took longer than it may.
+    TimedOut(Duration),
+    /// It left threads behind, which a fork does not carry over.
+    Threads(u32),
+}
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup(error) => write!(f, "the sandbox {error}"),
+            Self::Refused(why) => f.write_str(why),
+            Self::Ended(ending) => write!(f, "its initialisation {ending}"),
+            Self::TimedOut(limit) => write!(f, "its initialisation took longer than {limit:?}"),
+            Self::Threads(count) => {
+                write!(f, "its initialisation left {} threads running, which a fork does not keep", count - 1)
+            }
+        }
+    }
+}
+
+/// How long the start of a worker took.
+#[derive(Clone, Copy, Debug)]
+pub struct StartTimes {
+    /// From the wish for a worker to its check-in.
+    pub fork: Duration,
+}
+
+/// What the warden tells the daemon.
+#[derive(Debug)]
+pub enum Event {
+    /// The function is loaded; workers may be wanted.
+    Loaded {
+        /// Which.
+        function: FunctionKey,
+        /// From the wish to load to the end of init.
+        took: Duration,
+        /// Pid of its template.
+        template: libc::pid_t,
+        /// What the template writes to its standard output and error.
+        output: Option<OwnedFd>,
+    },
+    /// The function is not loaded.
+    LoadFailed {
+        /// Which.
+        function: FunctionKey,
+        /// Why.
+        failure: LoadFailure,
+        /// What the template wrote before, if it came so far.
+        output: Option<OwnedFd>,
+    },
+    /// A loaded function's template is gone, and its workers with it.
+    TemplateGone {
+        /// Which.
+        function: FunctionKey,
+        /// What ended it.
+        ending: Ending,
+    },
+    /// A worker is there.
+    WorkerReady {
+        /// For whom.
+        ticket: Ticket,
+        /// The worker.
+        worker: Box<Worker>,
+        /// How long it took.
+        times: StartTimes,
+    },
+    /// A worker is gone, or did not come about.
+    WorkerGone {
+        /// For whom.
+        ticket: Ticket,
+        /// What ended it.
+        ending: Ending,
+    },
+    /// Something went wrong that concerns the operator; a sentence.
+    Trouble(String),
+}
+
+/// Where events go. Called on the sandbox's threads; must not block.
+pub trait EventSink: Send + 'static {
+    /// Takes an event.
+    fn deliver(&self, event: Event);
+}
+
+/// What the sandbox needs to know.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// The host's groups.
+    pub cgroups: Cgroups,
+    /// Uid and gid of the ns-inits; no function's.
+    pub ns_init_uid: u32,
+}
+
+/// To the warden's thread.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Adopt(Box<Confined>),
+    LoadFailed(FunctionKey, LoadFailure),
+    Discard { init: Cloned, slot: Slot },
+    WantWorker(Ticket, std::time::Instant),
+    Unload(FunctionKey),
+    Trouble(String),
+    Stop,
+}
+
+/// Set once everything that the sandbox made is gone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllGone(Arc<(Mutex<bool>, Condvar)>);
+
+impl AllGone {
+    pub(crate) fn wait(&self) {
+        let (done, changed) = &*self.0;
+        let guard = done.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(guard, |done| !*done));
+    }
+
+    fn set(&self) {
+        let (done, changed) = &*self.0;
+        *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+    }
+}
+
+/// The way to the warden's thread.
+#[derive(Clone, Debug)]
+pub(crate) struct WardenSender {
+    commands: Sender<Command>,
+    bell: Arc<OwnedFd>,
+    /// Set by a sender before it rings; taken back by the warden before it looks.
+    rung: Arc<AtomicBool>,
+    gone: AllGone,
+}
+
+impl WardenSender {
+    pub(crate) fn send(&self, command: Command) {
+        // The warden outlives all its senders but at the very end, when nobody waits for an answer.
+        let _ = self.commands.send(command);
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            sys::ring(self.bell.as_fd());
+        }
+    }
+
+    pub(crate) fn all_gone(&self) -> AllGone {
+        self.gone.clone()
+    }
+}
+
+/// What a shard has of the warden.
+#[derive(Clone, Debug)]
+pub struct WardenHandle(WardenSender);
+
+impl WardenHandle {
+    /// Wants a worker; answered by `WorkerReady` or `WorkerGone` with the same ticket.
+    pub fn want_worker(&self, ticket: Ticket) {
+        self.0.send(Command::WantWorker(ticket, std::time::Instant::now()));
+    }
+}
+
+/// The sandbox: its threads, and what they are asked.
+#[derive(Debug)]
+pub struct Sandbox {
+    warden: WardenSender,
+    spawner: Sender<SpawnRequest>,
+    threads: Vec<JoinHandle<()>>,
+    cgroups: Cgroups,
+}
+
+impl Sandbox {
+    /// Starts the threads. Fails with the kernel feature or permission that is missing.
+    pub fn start(config: SandboxConfig, sink: Box<dyn EventSink>) -> io::Result<Self> {
+        let (commands, receiver): (_, Receiver<Command>) = channel();
+        let warden = WardenSender {
+            commands,
+            bell: Arc::new(sys::eventfd()?),
+            rung: Arc::default(),
+            gone: AllGone::default(),
+        };
+        let (spawner, requests) = channel();
+        let trouble = warden.clone();
+        let (errands, groups) = crate::groups::start(move |text| trouble.send(Command::Trouble(text)))?;
+        let watch = watch::Watch::new(receiver, warden.clone(), errands, sink)?;
+        let make = Spawner::new(config.cgroups.clone(), config.ns_init_uid, warden.clone())?;
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let threads = vec![
+            named("warden").spawn(move || watch.run())?,
+            named("spawner").spawn(move || make.run(requests))?,
+            groups,
+        ];
+        Ok(Self { warden, spawner, threads, cgroups: config.cgroups })
+    }
+
+    /// What a shard needs.
+    pub fn handle(&self) -> WardenHandle {
+        WardenHandle(self.warden.clone())
+    }
+
+    /// Loads a function; answered by `Loaded` or `LoadFailed`.
+    pub fn load(&self, spec: FunctionSpec) {
+        // The spawner ends only after `stop`.
+        let _ = self.spawner.send(SpawnRequest::Load(spec));
+    }
+
+    /// Ends a function: its template and all its workers.
+    pub fn unload(&self, function: FunctionKey) {
+        self.warden.send(Command::Unload(function));
+    }
+
+    /// Ends every process and removes every group that this sandbox made.
+    pub fn stop(self) -> Result<(), crate::cgroup::CgroupError> {
+        let _ = self.spawner.send(SpawnRequest::Stop);
+        self.warden.send(Command::Stop);
+        drop((self.spawner, self.warden));
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        crate::cgroup::remove_all_of(&self.cgroups).map(drop)
+    }
+}

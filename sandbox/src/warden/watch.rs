@@ -1,0 +1,395 @@
+//! The warden's thread: waits for notifications, exits and commands, and tells the daemon.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use super::template::{Effect, Phase, Template};
+use super::{Command, Event, EventSink, FunctionKey, LoadFailure, StartTimes, WardenSender, Worker};
+use crate::cgroup::Slot;
+use crate::ending::{Circumstances, Ending};
+use crate::groups::Errand;
+use crate::sys::{self, Cloned, Poller, Ready};
+
+/// What an entry of the poll set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Commands,
+    Listener(u32),
+    Template(u32),
+    Init(u32),
+    Worker(u32, libc::pid_t),
+    Discarded(u32),
+}
+
+const KIND_BITS: u32 = 4;
+const PID_BITS: u32 = 24;
+
+impl Watched {
+    /// Kind, number of the template or discarded runner, pid; pids are at most 22 bits on Linux.
+    fn key(self) -> u64 {
+        let pack = |kind: u64, number: u32, pid: u32| {
+            kind | u64::from(pid) << KIND_BITS | u64::from(number) << (KIND_BITS + PID_BITS)
+        };
+        match self {
+            Self::Commands => pack(0, 0, 0),
+            Self::Listener(number) => pack(1, number, 0),
+            Self::Template(number) => pack(2, number, 0),
+            Self::Init(number) => pack(3, number, 0),
+            Self::Worker(number, pid) => pack(4, number, pid.cast_unsigned()),
+            Self::Discarded(number) => pack(5, number, 0),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes apart what `key` has put together")]
+    fn from_key(key: u64) -> Self {
+        let number = (key >> (KIND_BITS + PID_BITS)) as u32;
+        let pid = ((key >> KIND_BITS) as u32 & ((1 << PID_BITS) - 1)).cast_signed();
+        match key & ((1 << KIND_BITS) - 1) {
+            0 => Self::Commands,
+            1 => Self::Listener(number),
+            2 => Self::Template(number),
+            3 => Self::Init(number),
+            4 => Self::Worker(number, pid),
+            _ => Self::Discarded(number),
+        }
+    }
+}
+
+/// The state of the thread.
+pub(super) struct Watch {
+    poller: Poller,
+    commands: Receiver<Command>,
+    sender: WardenSender,
+    errands: Sender<Errand>,
+    sink: Box<dyn EventSink>,
+    /// By a number that counts up, so that late events of one that is gone find nothing.
+    templates: BTreeMap<u32, Template>,
+    by_function: BTreeMap<FunctionKey, u32>,
+    /// Runners that never became templates and are dying.
+    discarded: BTreeMap<u32, (Cloned, Slot)>,
+    next: u32,
+    stopping: bool,
+}
+
+impl Watch {
+    pub(super) fn new(
+        commands: Receiver<Command>,
+        sender: WardenSender,
+        errands: Sender<Errand>,
+        sink: Box<dyn EventSink>,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.watch(sender.bell.as_fd(), Watched::Commands.key(), false)?;
+        Ok(Self {
+            poller,
+            commands,
+            sender,
+            errands,
+            sink,
+            templates: BTreeMap::new(),
+            by_function: BTreeMap::new(),
+            discarded: BTreeMap::new(),
+            next: 0,
+            stopping: false,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready: Vec<Ready> = Vec::new();
+        loop {
+            // A moment without events is the time to make kits.
+            let short = self.short_of_kits();
+            let timeout = match short {
+                Some(_) => Some(Duration::ZERO),
+                None => self.next_deadline().map(|at| at.saturating_duration_since(Instant::now())),
+            };
+            if let Err(error) = self.poller.wait(&mut ready, timeout) {
+                self.sink.deliver(Event::Trouble(format!("the warden cannot wait: {error}")));
+                break;
+            }
+            for entry in &ready {
+                self.happened(*entry);
+            }
+            self.enforce_deadlines();
+            if let (true, Some(number)) = (ready.is_empty(), short)
+                && let Some(template) = self.templates.get_mut(&number)
+            {
+                template.kits.replenish();
+            }
+            if self.stopping && self.templates.is_empty() && self.discarded.is_empty() {
+                break;
+            }
+        }
+        self.sender.gone.set();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = self.templates.values().flat_map(|template| {
+            let loading = match template.phase {
+                Phase::Loading(deadline) => Some(deadline),
+                Phase::Serving | Phase::Ending => None,
+            };
+            loading.into_iter().chain(template.awaited.iter().map(|awaited| awaited.deadline))
+        });
+        deadlines.min()
+    }
+
+    fn enforce_deadlines(&mut self) {
+        let now = Instant::now();
+        for template in self.templates.values_mut() {
+            if let Phase::Loading(deadline) = template.phase
+                && deadline <= now
+            {
+                template.timed_out = true;
+                template.end();
+            }
+            while let Some(late) = template.awaited.pop_front_if(|awaited| awaited.deadline <= now) {
+                self.sink.deliver(Event::WorkerGone { ticket: late.ticket, ending: Ending::Killed });
+            }
+        }
+    }
+
+    fn short_of_kits(&self) -> Option<u32> {
+        let short = |template: &Template| matches!(template.phase, Phase::Serving) && template.kits.short();
+        self.templates.iter().find(|(_, template)| short(template)).map(|(number, _)| *number)
+    }
+
+    fn happened(&mut self, entry: Ready) {
+        match Watched::from_key(entry.key) {
+            Watched::Commands => self.take_commands(),
+            Watched::Listener(number) => self.take_notification(number, entry.hung_up),
+            // Its status is kept by the kernel once it is reaped, which the hang-up tells.
+            Watched::Template(number) if entry.hung_up => self.template_gone(number),
+            Watched::Worker(number, pid) if entry.hung_up => self.worker_gone(number, pid),
+            Watched::Init(number) => self.init_gone(number),
+            Watched::Discarded(number) => self.discarded_gone(number),
+            Watched::Template(_) | Watched::Worker(..) => {}
+        }
+    }
+
+    fn take_commands(&mut self) {
+        sys::silence(self.sender.bell.as_fd());
+        self.sender.rung.store(false, Ordering::Release);
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Adopt(confined) => {
+                let mut template = Template::new(*confined);
+                if let Err(error) = self.watch_template(&template) {
+                    template.end();
+                    self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
+                }
+                if self.stopping {
+                    template.end();
+                }
+                self.by_function.insert(template.spec.key, self.next);
+                self.templates.insert(self.next, template);
+                self.next += 1;
+            }
+            Command::LoadFailed(function, failure) => {
+                self.sink.deliver(Event::LoadFailed { function, failure, output: None });
+            }
+            Command::Discard { init, slot } => {
+                let _ = sys::kill(init.pidfd.as_fd());
+                let key = Watched::Discarded(self.next).key();
+                if self.poller.watch(init.pidfd.as_fd(), key, false).is_ok() {
+                    self.discarded.insert(self.next, (init, slot));
+                }
+                self.next += 1;
+            }
+            Command::WantWorker(ticket, at) => {
+                let number = self.by_function.get(&ticket.function);
+                match number.and_then(|number| self.templates.get_mut(number)) {
+                    Some(template) if !matches!(template.phase, Phase::Ending) => template.want(ticket, at),
+                    Some(_) | None => {
+                        self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
+                    }
+                }
+            }
+            Command::Unload(function) => {
+                let number = self.by_function.get(&function);
+                if let Some(template) = number.and_then(|number| self.templates.get_mut(number)) {
+                    template.killed = true;
+                    template.end();
+                }
+            }
+            Command::Trouble(text) => self.sink.deliver(Event::Trouble(text)),
+            Command::Stop => {
+                self.stopping = true;
+                for template in self.templates.values_mut() {
+                    template.killed = true;
+                    template.end();
+                }
+            }
+        }
+    }
+
+    fn watch_template(&self, template: &Template) -> io::Result<()> {
+        let number = self.next;
+        self.poller.watch(template.listener.as_fd(), Watched::Listener(number).key(), false)?;
+        self.poller.watch(template.pidfd.as_fd(), Watched::Template(number).key(), true)?;
+        self.poller.watch(template.init.pidfd.as_fd(), Watched::Init(number).key(), false)
+    }
+
+    fn take_notification(&mut self, number: u32, hung_up: bool) {
+        let Some(template) = self.templates.get_mut(&number) else { return };
+        if hung_up {
+            // Nobody runs under this filter any more.
+            self.poller.forget(template.listener.as_fd());
+            return;
+        }
+        let call = match sys::notification_receive(template.listener.as_fd()) {
+            Ok(Some(call)) => call,
+            Ok(None) => return,
+            Err(error) => {
+                template.end();
+                let text = format!("the listener of {} failed: {error}", template.spec.name);
+                self.sink.deliver(Event::Trouble(text));
+                return;
+            }
+        };
+        match template.notified(&call) {
+            Effect::None => {}
+            Effect::Loaded => {
+                let (function, took) = (template.spec.key, template.begun.elapsed());
+                let output = template.output.take();
+                let template = template.pid;
+                self.sink.deliver(Event::Loaded { function, took, template, output });
+            }
+            Effect::CheckedIn { pid, kit, took } => self.checked_in(number, pid, *kit, took),
+            Effect::Trouble(text) => self.sink.deliver(Event::Trouble(text)),
+        }
+    }
+
+    fn checked_in(&mut self, number: u32, pid: libc::pid_t, kit: super::kit::Kit, took: Duration) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let Some(record) = template.workers.get(&pid) else { return };
+        let ticket = record.ticket;
+        let key = Watched::Worker(number, pid).key();
+        let copies = self
+            .poller
+            .watch(record.pidfd.as_fd(), key, true)
+            .and_then(|()| Ok((record.pidfd.try_clone()?, record.pidfd.try_clone()?)));
+        match copies {
+            Ok((for_daemon, for_groups)) => {
+                let memory = template.spec.memory;
+                let leaf = record.leaf.clone();
+                let _ = self.errands.send(Errand::Attach { pid, pidfd: for_groups, leaf, memory });
+                let worker = Box::new(Worker {
+                    pid,
+                    pidfd: for_daemon,
+                    channel: kit.channel,
+                    output: Some(kit.output),
+                });
+                self.sink.deliver(Event::WorkerReady { ticket, worker, times: StartTimes { fork: took } });
+            }
+            Err(error) => {
+                let _ = sys::kill(record.pidfd.as_fd());
+                self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
+                self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
+            }
+        }
+    }
+
+    fn worker_gone(&mut self, number: u32, pid: libc::pid_t) {
+        let Some(template) = self.templates.get_mut(&number) else { return };
+        let Some(record) = template.workers.remove(&pid) else { return };
+        self.poller.forget(record.pidfd.as_fd());
+        let slot_oom_kills = template.slot.oom_kills();
+        let known = Circumstances {
+            denied: record.denied,
+            killed: template.killed,
+            oom_killed: record.leaf.oom_kills() > record.leaf_oom_kills
+                || slot_oom_kills > template.slot_oom_kills,
+        };
+        template.slot_oom_kills = slot_oom_kills;
+        let ending = status_of(record.pidfd.as_fd(), known);
+        template.free_leaves.push(record.leaf);
+        self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending });
+    }
+
+    /// The template has ended; the ns-init follows, and all its workers with it.
+    fn template_gone(&mut self, number: u32) {
+        let Some(template) = self.templates.get_mut(&number) else { return };
+        self.poller.forget(template.pidfd.as_fd());
+        let loading = matches!(template.phase, Phase::Loading(_)) || template.output.is_some();
+        template.phase = Phase::Ending;
+        let known = Circumstances {
+            denied: template.denied,
+            killed: template.killed || template.timed_out,
+            oom_killed: template.slot.oom_kills() > template.slot_oom_kills,
+        };
+        let ending = status_of(template.pidfd.as_fd(), known);
+        let function = template.spec.key;
+        let event = if loading {
+            let failure = if template.timed_out {
+                LoadFailure::TimedOut(template.spec.init_timeout)
+            } else if let Some(threads) = template.threads {
+                LoadFailure::Threads(threads)
+            } else if let Some(why) = template.refused.take() {
+                LoadFailure::Refused(why)
+            } else {
+                LoadFailure::Ended(ending)
+            };
+            Event::LoadFailed { function, failure, output: template.output.take() }
+        } else {
+            Event::TemplateGone { function, ending }
+        };
+        let _ = sys::kill(template.init.pidfd.as_fd());
+        self.sink.deliver(event);
+    }
+
+    /// The namespace is empty: everything that is left of the template can be tidied away.
+    fn init_gone(&mut self, number: u32) {
+        // Exits that came in the same turn are told first.
+        self.template_gone_if_untold(number);
+        let Some(mut template) = self.templates.remove(&number) else { return };
+        sys::reap(template.init.pidfd.as_fd());
+        self.poller.forget(template.init.pidfd.as_fd());
+        self.poller.forget(template.listener.as_fd());
+        for ticket in template.abandoned() {
+            self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
+        }
+        if self.by_function.get(&template.spec.key) == Some(&number) {
+            self.by_function.remove(&template.spec.key);
+        }
+        let _ = self.errands.send(Errand::Remove(template.slot));
+    }
+
+    fn template_gone_if_untold(&mut self, number: u32) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let pids: Vec<_> = template.workers.keys().copied().collect();
+        let told = template.output.is_none() && matches!(template.phase, Phase::Ending);
+        if !told {
+            self.template_gone(number);
+        }
+        for pid in pids {
+            self.worker_gone(number, pid);
+        }
+    }
+
+    fn discarded_gone(&mut self, number: u32) {
+        if let Some((init, slot)) = self.discarded.remove(&number) {
+            sys::reap(init.pidfd.as_fd());
+            self.poller.forget(init.pidfd.as_fd());
+            let _ = self.errands.send(Errand::Remove(slot));
+        }
+    }
+}
+
+/// What ended a process that has been reaped, as the kernel kept it.
+fn status_of(pidfd: std::os::fd::BorrowedFd<'_>, known: Circumstances) -> Ending {
+    match sys::pidfd_info(pidfd) {
+        Ok(sys::ProcessInfo { exit: Some(status), .. }) => Ending::from_wait_status(status, known),
+        // Not reaped, or not kept: it was ended from outside as far as anybody can tell.
+        Ok(_) | Err(_) => Ending::from_wait_status(libc::SIGKILL, known),
+    }
+}
