@@ -1,0 +1,208 @@
+//! Processes that a bench starts: each on its core, and ended whatever happens to the bench.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io, mem, thread};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cpu::{Process, Tree, is_alive};
+
+/// How long a server may take to drain after SIGTERM before it is killed. Longer than the daemon's own
+/// drain timeout.
+const DRAIN: Duration = Duration::from_secs(12);
+/// How long what a killed server left behind may take to go by itself.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// Pins the calling thread, and the threads and processes it starts from now on, to one core.
+///
+/// # Errors
+/// If the core does not exist or is not ours to use.
+pub(crate) fn pin_to(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE.unsigned_abs() as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: an all-zero `cpu_set_t` is the empty set, and `core` is within it by the check above; the
+    // kernel reads exactly the size it is given.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A process and what it starts. Dropping it ends them all.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    child: Child,
+    name: &'static str,
+    output: PathBuf,
+}
+
+impl Guarded {
+    /// Starts `command` on `core`, its output going to the file `output`.
+    ///
+    /// The child is sent SIGTERM when the calling thread ends, however it ends: a bench that is killed
+    /// leaves no server behind.
+    ///
+    /// # Errors
+    /// If the program cannot be started or pinned.
+    pub(crate) fn start(
+        name: &'static str,
+        mut command: Command,
+        core: usize,
+        output: PathBuf,
+    ) -> Result<Self> {
+        let log = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let parent = std::process::id();
+        // SAFETY: between fork and exec only system calls on locals are made: nothing allocates on success
+        // or takes a lock, as a child of a threaded process must not.
+        unsafe {
+            command.pre_exec(move || {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                // The parent may have died before the line above.
+                if u32::try_from(libc::getppid()) != Ok(parent) {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+                pin_to(core)
+            });
+        }
+        let child = command.spawn().with_context(|| {
+            format!("starting {name} ({}) on core {core}", Path::new(command.get_program()).display())
+        })?;
+        Ok(Self { child, name, output })
+    }
+
+    /// The process id at the root of the tree.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails with the last lines of its output if the process has ended by itself.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn check_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended by itself ({status}): {}", self.name, self.last_output()),
+        }
+    }
+
+    /// The end of what the process wrote, for an error message.
+    pub(crate) fn last_output(&self) -> String {
+        last_lines(&self.output).unwrap_or_else(|| "it wrote nothing".to_owned())
+    }
+
+    fn end(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let family: BTreeMap<u32, Process> = Tree::of(self.pid())
+            .map(|tree| tree.nodes.iter().skip(1).map(|node| (node.process.pid, node.process)).collect())
+            .unwrap_or_default();
+        signal(self.pid(), libc::SIGTERM);
+        let gone = wait_until(DRAIN, || matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)));
+        if !gone {
+            eprintln!("{} did not end within {} s of SIGTERM and is killed", self.name, DRAIN.as_secs());
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        // What it had started ends with it or a moment later; what does not is ended here, one by one. The
+        // start time tells a process from another that was given its id.
+        let left = || family.values().filter(|process| is_alive(**process)).copied().collect::<Vec<_>>();
+        if !wait_until(AFTERMATH, || left().is_empty()) {
+            for process in left() {
+                eprintln!("process {} outlived {} and is killed", process.pid, self.name);
+                signal(process.pid, libc::SIGKILL);
+            }
+            wait_until(AFTERMATH, || left().is_empty());
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Sends `signal` to the process `pid`; one that is gone already is no error.
+pub(crate) fn signal(pid: u32, signal: i32) {
+    // Zero and what looks negative to the kernel name process groups, which are never meant here.
+    let Some(pid) = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0) else { return };
+    // SAFETY: takes two integers and touches no memory.
+    unsafe {
+        libc::kill(pid, signal);
+    }
+}
+
+/// Looks every millisecond whether `condition` holds, for at most `time`.
+pub(crate) fn wait_until(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The last few lines of a file, on one line; `None` if there are none.
+fn last_lines(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(6).collect();
+    lines.reverse();
+    if lines.is_empty() { None } else { Some(lines.join(" | ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (Guarded, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let process = Guarded::start("the shell", command, 0, folder.path().join("log")).expect("starts");
+        (process, folder)
+    }
+
+    #[test]
+    fn children_run_on_their_core_and_end_with_the_guard_and_all_they_started() {
+        let (process, _folder) = shell("sleep 1000 & wait");
+        assert!(wait_until(Duration::from_secs(5), || {
+            Tree::of(process.pid()).is_ok_and(|tree| tree.nodes.len() == 2)
+        }));
+        let tree = Tree::of(process.pid()).expect("alive");
+        let status = fs::read_to_string(format!("/proc/{}/status", tree.nodes[1].process.pid));
+        assert!(status.expect("alive").contains("Cpus_allowed_list:\t0\n"));
+        drop(process);
+        for node in tree.nodes {
+            assert!(!is_alive(node.process), "{node:?}");
+        }
+    }
+
+    #[test]
+    fn a_child_that_ends_by_itself_is_reported_with_its_last_words() {
+        let (mut process, _folder) = shell("echo no such port; exit 3");
+        let mut error = None;
+        assert!(wait_until(Duration::from_secs(5), || {
+            error = process.check_alive().err();
+            error.is_some()
+        }));
+        let error = error.expect("it ended").to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no such port"), "{error}");
+    }
+}
