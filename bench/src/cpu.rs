@@ -158,6 +158,9 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use crate::process::wait_until;
 
     const MARK: Process = Process { pid: 5, started: 1 };
 
@@ -232,17 +235,15 @@ mod tests {
         let (go_reader, mut go) = UnixStream::pair().expect("a pair");
         let (mut done, done_writer) = UnixStream::pair().expect("a pair");
         let root = fork_family(go_reader.as_raw_fd(), done_writer.as_raw_fd());
-        while Tree::of(root).expect("the child is alive").nodes.len() < 2 {
-            std::thread::yield_now();
-        }
+        let second = || Tree::of(root).ok()?.nodes.get(1).map(|node| node.process.pid);
+        assert!(wait_until(Duration::from_secs(5), || second().is_some()), "no grandchild is found");
         let before = Snapshot::of(root).expect("the child is alive");
         go.write_all(b"g").expect("the spinner reads");
         done.read_exact(&mut [0]).expect("the spinner says that it is done");
-        let spinner = Tree::of(root).expect("the child is alive").nodes[1].process.pid;
         // It spins no more once it sleeps; until then its run time may be a tick behind.
-        while !fs::read_to_string(format!("/proc/{spinner}/stat")).expect("alive").contains(") S ") {
-            std::thread::yield_now();
-        }
+        let spinner = second().expect("the spinner waits to be killed");
+        let sleeps = || fs::read_to_string(format!("/proc/{spinner}/stat")).is_ok_and(|s| s.contains(") S "));
+        assert!(wait_until(Duration::from_secs(5), sleeps), "the spinner does not sleep");
         let spent = Snapshot::of(root).expect("the child is alive").since(&before);
 
         crate::process::signal(root, libc::SIGKILL);
