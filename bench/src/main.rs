@@ -4,6 +4,7 @@
 //! nothing else; progress always goes to standard error.
 
 mod build;
+mod cold;
 mod cpu;
 mod facts;
 mod floor;
@@ -34,10 +35,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Http(http::HttpArgs),
+    Cold(cold::ColdArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
     #[command(hide = true)]
     Floor(FloorArgs),
+    /// Make bare forks for `cold`
+    #[command(hide = true)]
+    BareFork(cold::StarterArgs),
+    /// Make bare execs for `cold`
+    #[command(hide = true)]
+    BareExec(cold::StarterArgs),
 }
 
 /// How a bench tells what it found.
@@ -59,18 +67,18 @@ struct FloorArgs {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.bench {
-        // Its own role: it ends by the signal that it is sent.
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|role| role == cold::LOADER) {
+        return cold::be_loader(&arguments[1..]);
+    }
+    let result = match &Cli::parse().bench {
+        Bench::Http(args) => interruptible(|| http::run(args)),
+        Bench::Cold(args) => interruptible(|| cold::run(args)),
+        Bench::Load(args) => interruptible(|| load::run(args)),
+        // Roles: whoever started them ends them.
         Bench::Floor(args) => floor::serve(args.listen).map(|()| true),
-        bench => {
-            interrupt::install();
-            match bench {
-                Bench::Http(args) => http::run(args),
-                Bench::Load(args) => load::run(args),
-                Bench::Floor(_) => Ok(true),
-            }
-        }
+        Bench::BareFork(args) => cold::serve_forks(&args.plugin, args.core).map(|()| true),
+        Bench::BareExec(args) => cold::serve_execs(&args.plugin, args.core).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -80,4 +88,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a bench that ends in good order at Ctrl-C.
+fn interruptible(bench: impl FnOnce() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    interrupt::install();
+    bench()
 }

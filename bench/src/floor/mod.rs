@@ -50,6 +50,9 @@ struct Connection {
     owed: usize,
     sending: bool,
     receiving: bool,
+    /// The client sends no more; it is still owed its answers.
+    ended: bool,
+    /// The connection is broken, or not worth going on with.
     closing: bool,
 }
 
@@ -184,9 +187,10 @@ impl Floor {
             connection.input(self.buffers.bytes(buffer, length));
             self.buffers.give_back(buffer);
         }
+        connection.ended |= completion.result() == 0;
         // Without buffers a receive ends, and is asked for again when some were given back.
         let starved = completion.result() == -libc::ENOBUFS;
-        connection.closing |= completion.result() <= 0 && !starved;
+        connection.closing |= completion.result() < 0 && !starved;
     }
 
     /// Queues what the connection needs next.
@@ -220,7 +224,13 @@ impl Floor {
             connection.owed -= batch;
             connection.sending = true;
         }
-        if !connection.receiving {
+        if connection.ended {
+            // Whatever comes last, the last answer or the end of the input, closes the connection.
+            if connection.owed == 0 && !connection.sending && !connection.receiving {
+                push(queue, submitter, &close(connection.file))?;
+                self.free.push(slot);
+            }
+        } else if !connection.receiving {
             self.buffers.publish();
             push(queue, submitter, &receive(connection.file, slot))?;
             connection.receiving = true;
@@ -231,7 +241,15 @@ impl Floor {
 
 impl Connection {
     fn new(file: types::Fixed) -> Self {
-        Self { file, partial: Vec::new(), owed: 0, sending: false, receiving: true, closing: false }
+        Self {
+            file,
+            partial: Vec::new(),
+            owed: 0,
+            sending: false,
+            receiving: true,
+            ended: false,
+            closing: false,
+        }
     }
 
     /// Takes note of the requests whose heads end in `bytes`.

@@ -1,0 +1,180 @@
+//! Starts of the daemon's workers: provoked from outside, timed by the daemon.
+//!
+//! The daemon's part of the contract is `GET /_/starts`: a JSON object with every start since the daemon
+//! began, oldest first, in microseconds:
+//!
+//! ```json
+//! {"fork_us": [291.5, 288.0], "load_us": [1402.1]}
+//! ```
+//!
+//! `fork_us` counts from the decision to fork until the worker can be given a request, `load_us` from the
+//! decision to load until the template is ready.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::cpu::{Node, Tree};
+use crate::process::signal;
+use crate::server::Server;
+use crate::{HELLO, interrupt};
+
+/// How long the daemon may take to replace what was killed.
+const REPLACEMENT: Duration = Duration::from_secs(10);
+
+/// Starts of a daemon, oldest first, in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Starts {
+    /// Of workers, forked from a template.
+    pub(super) fork_us: Vec<f64>,
+    /// Of templates: loaded and initialised.
+    pub(super) load_us: Vec<f64>,
+}
+
+/// Every start of `daemon` until now.
+///
+/// # Errors
+/// If the daemon does not answer `/_/starts` as the contract says.
+pub(super) fn hairtrigger_starts(daemon: &Server) -> Result<Starts> {
+    let body = daemon.get("/_/starts")?;
+    serde_json::from_slice(&body).context("the answer to GET /_/starts is not the expected JSON")
+}
+
+/// Kills an idle worker and gives the time of the fork start that replaces it, in microseconds.
+///
+/// # Errors
+/// If there is no worker, or it is not replaced within 10 s.
+pub(super) fn fork_us(daemon: &Server) -> Result<f64> {
+    let worker = |family: &Family| family.workers.first().copied();
+    replace(daemon, worker, |starts| &starts.fork_us).context("a fork start of hairtrigger")
+}
+
+/// Kills a template, asks for an answer, and gives the time of the load start, in microseconds.
+///
+/// # Errors
+/// If there is no template, or it is not replaced within 10 s.
+pub(super) fn load_us(daemon: &Server) -> Result<f64> {
+    replace(daemon, |family| Some(family.template), |starts| &starts.load_us)
+        .context("a load start of hairtrigger")
+}
+
+fn replace(
+    daemon: &Server,
+    victim: impl Fn(&Family) -> Option<u32>,
+    times: impl Fn(&Starts) -> &Vec<f64>,
+) -> Result<f64> {
+    let known = times(&hairtrigger_starts(daemon)?).len();
+    let deadline = Instant::now() + REPLACEMENT;
+    let victim = loop {
+        // Right after a start, the worker may not be there yet.
+        let families = families(&Tree::of(daemon.pid())?);
+        if let Some(pid) = families.iter().find_map(&victim) {
+            break pid;
+        }
+        ensure!(Instant::now() < deadline, "no worker or template is found below process {}", daemon.pid());
+        pause()?;
+    };
+    signal(victim, libc::SIGKILL);
+    loop {
+        // Asks for a worker, in case the daemon only starts what somebody wants. While there is none, the
+        // answer may be an error.
+        let answered = daemon.get("/hello").is_ok_and(|body| body == HELLO.as_bytes());
+        let starts = hairtrigger_starts(daemon)?;
+        if let (true, Some(&start)) = (answered, times(&starts).get(known)) {
+            return Ok(start);
+        }
+        if Instant::now() >= deadline {
+            bail!("process {victim} was killed and not replaced within {} s", REPLACEMENT.as_secs());
+        }
+        pause()?;
+    }
+}
+
+/// Lets the daemon work: this core may be its own.
+fn pause() -> Result<()> {
+    ensure!(!interrupt::requested(), "interrupted");
+    std::thread::sleep(Duration::from_millis(2));
+    Ok(())
+}
+
+/// A template and the workers forked from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Family {
+    /// Process id of the template.
+    pub(super) template: u32,
+    /// Process ids of the workers, oldest first.
+    pub(super) workers: Vec<u32>,
+}
+
+/// The families below a daemon, the root of `tree`.
+///
+/// A child of the daemon with children of its own is the init of a function's PID namespace; its oldest
+/// child is the template. Workers are the template's younger siblings (they are cloned with the template's
+/// parent as their own) or its children. An init with a template alone may be a parked runner: no family.
+pub(super) fn families(tree: &Tree) -> Vec<Family> {
+    let children = |pid: u32| tree.nodes.iter().filter(move |node| node.parent == pid && !node.zombie);
+    let pid = |node: &Node| node.process.pid;
+    let Some(daemon) = tree.nodes.first().map(pid) else { return Vec::new() };
+    let mut families = Vec::new();
+    for init in children(daemon).map(pid) {
+        let mut below = children(init).map(pid);
+        let Some(template) = below.next() else { continue };
+        let workers: Vec<u32> = below.chain(children(template).map(pid)).collect();
+        if !workers.is_empty() {
+            families.push(Family { template, workers });
+        }
+    }
+    families
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Process;
+
+    fn tree(nodes: &[(u32, u32)]) -> Tree {
+        let node = |&(pid, parent)| Node {
+            process: Process { pid, started: u64::from(pid) },
+            parent,
+            zombie: false,
+        };
+        Tree { nodes: nodes.iter().map(node).collect() }
+    }
+
+    #[test]
+    fn workers_are_the_younger_siblings_or_the_children_of_the_template() {
+        // 10: the daemon; 11: its janitor; 12: a parked runner's init; 13 and 14: inits.
+        let tree = tree(&[
+            (10, 1),
+            (11, 10),
+            (12, 10),
+            (13, 10),
+            (14, 10),
+            (20, 12),
+            (21, 13),
+            (22, 13),
+            (23, 13),
+            (24, 14),
+            (30, 24),
+        ]);
+        assert_eq!(
+            families(&tree),
+            [Family { template: 21, workers: vec![22, 23] }, Family { template: 24, workers: vec![30] }]
+        );
+    }
+
+    #[test]
+    fn the_ended_are_not_workers() {
+        let mut tree = tree(&[(10, 1), (13, 10), (21, 13), (22, 13)]);
+        tree.nodes[3].zombie = true;
+        assert_eq!(families(&tree), []);
+    }
+
+    #[test]
+    fn starts_are_read_as_the_contract_says() {
+        let starts: Starts = serde_json::from_str(r#"{"fork_us":[291.5,288],"load_us":[]}"#).expect("valid");
+        assert_eq!(starts, Starts { fork_us: vec![291.5, 288.0], load_us: vec![] });
+        assert!(serde_json::from_str::<Starts>(r#"{"fork_us":[]}"#).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs the benches as a user does, as short as they go: they work, print what they promise, and leave
+//! nothing behind.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BENCH: &str = env!("CARGO_BIN_EXE_hairtrigger-bench");
+
+/// The floor, serving until dropped.
+struct Floor {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Floor {
+    fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("bound");
+        drop(free);
+        let child = Command::new(BENCH)
+            .args(["floor", "--listen", &address.to_string()])
+            .spawn()
+            .expect("the bench starts");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "the floor does not listen");
+            std::thread::yield_now();
+        }
+        Self { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the floor listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(BENCH).args(arguments).output().expect("the bench starts")
+}
+
+/// The one JSON object on standard output of a run that went well.
+fn json(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    assert_eq!(text.lines().count(), 1, "one object alone: {text}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {report}"))
+}
+
+#[test]
+fn load_counts_and_checks_the_floors_answers() {
+    let floor = Floor::start();
+    let address = floor.address.to_string();
+    let report = json(&bench(&["load", &address, "--json", "--requests", "5000", "--connections", "16"]));
+    assert_eq!(report["requests"], 5000);
+    assert_eq!(report["wrong"], 0);
+    assert!(number(&report, "/p50_us") > 0.0);
+    assert!(number(&report, "/p99_us") >= number(&report, "/p50_us"));
+
+    let timed = json(&bench(&["load", &address, "--json", "--smoke"]));
+    assert!(number(&timed, "/requests") > 64.0);
+    assert!((0.2..5.0).contains(&number(&timed, "/elapsed_s")));
+}
+
+#[test]
+fn load_fails_when_answers_are_not_the_expected_ones() {
+    let floor = Floor::start();
+    let wrong = bench(&["load", &floor.address.to_string(), "--requests", "10", "--body", "Goodbye"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&wrong.stderr);
+    assert!(errors.contains("10 wrong answers") && errors.contains("Hello"), "{errors}");
+}
+
+#[test]
+fn load_refuses_other_hosts() {
+    let refused = bench(&["load", "192.0.2.1:80", "--requests", "1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("loopback"));
+}
+
+#[test]
+fn the_floor_answers_pipelined_and_piecemeal_requests_and_outlives_rude_clients() {
+    let floor = Floor::start();
+    let one = floor_answer(&floor, &[b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"]);
+    assert!(one.ends_with(b"Hello from Hairtrigger\n"), "{}", String::from_utf8_lossy(&one));
+
+    // More than fit into one send, all at once.
+    let many = b"GET / HTTP/1.1\r\n\r\n".repeat(1000);
+    let answers = floor_answer(&floor, &[&many]);
+    assert_eq!(answers.len(), 1000 * one.len());
+    assert!(answers == one.repeat(1000), "every answer is the same");
+    let piecemeal: [&[u8]; 3] = [b"GET / HT", b"TP/1.1\r\nHost: x\r", b"\n\r\nGET"];
+    assert!(floor_answer(&floor, &piecemeal) == one);
+
+    // Gone before its answers can be sent.
+    for _ in 0..100 {
+        let mut stream = floor.connect();
+        stream.write_all(&many).expect("the floor reads");
+    }
+    assert!(floor_answer(&floor, &[b"GET / HTTP/1.1\r\n\r\n"]) == one);
+}
+
+/// Everything the floor answers to `pieces`, each sent by itself.
+fn floor_answer(floor: &Floor, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut stream = floor.connect();
+    stream.set_nodelay(true).expect("a socket");
+    // Reads while it writes: thousands of answers do not fit into socket buffers.
+    let mut reader = stream.try_clone().expect("a socket");
+    let reading = std::thread::spawn(move || {
+        let mut answer = Vec::new();
+        reader.read_to_end(&mut answer).expect("the floor closes after the client");
+        answer
+    });
+    for piece in pieces {
+        stream.write_all(piece).expect("the floor reads");
+    }
+    stream.shutdown(Shutdown::Write).expect("a socket");
+    reading.join().expect("no panic")
+}
+
+#[test]
+fn http_holds_the_floor_against_nginx() {
+    let report = json(&bench(&["http", "--smoke", "--json", "--only", "floor,nginx"]));
+    assert_eq!(report["errors"].as_array().map(Vec::len), Some(0), "{report}");
+    for server in ["floor", "nginx"] {
+        let us = number(&report, &format!("/servers/{server}/cpu_us_per_request/median"));
+        assert!((0.5..1000.0).contains(&us), "{server}: {us} µs");
+    }
+    assert!(number(&report, "/floor_ratio_nginx_hi95") >= number(&report, "/floor_ratio_nginx"));
+    assert!((0.2..5.0).contains(&number(&report, "/nginx_aa_ratio")), "{report}");
+    assert!(report["cpu_ratio_nginx"].is_null(), "nothing is claimed that was not measured");
+}
+
+#[test]
+fn http_says_what_is_wrong_with_a_daemon_that_does_not_serve() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = compile_plugin(&folder, false);
+    let failed = bench(&[
+        "http",
+        "--smoke",
+        "--json",
+        "--only",
+        "hairtrigger",
+        "--daemon",
+        "/bin/false",
+        "--plugin",
+        plugin.to_str().expect("a path"),
+    ]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(failed.stdout.is_empty(), "no JSON without a measurement");
+    let errors = String::from_utf8_lossy(&failed.stderr);
+    assert!(errors.contains("hairtrigger ended by itself (exit status: 1)"), "{errors}");
+}
+
+#[test]
+fn cold_measures_bare_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = compile_plugin(&folder, false);
+    let report =
+        json(&bench(&["cold", "--smoke", "--json", "--bare", "--plugin", plugin.to_str().expect("a path")]));
+    let (fork, exec) = (number(&report, "/bare_fork_p50_us"), number(&report, "/bare_exec_p50_us"));
+    assert!(fork > 1.0 && exec > fork, "an exec costs more than a fork: {report}");
+    assert!(report["fork_ratio_bare"].is_null());
+}
+
+#[test]
+fn cold_fails_when_the_plugin_refuses_to_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = compile_plugin(&folder, true);
+    let failed = bench(&["cold", "--smoke", "--bare", "--plugin", plugin.to_str().expect("a path")]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("returned 7"), "{failed:?}");
+}
+
+fn compile_plugin(folder: &TempDir, init_fails: bool) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/plugin.rs");
+    let plugin = folder.path().join("libfixture.so");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-A", "non_upper_case_globals", "-o"]);
+    rustc.arg(&plugin).arg(source);
+    if init_fails {
+        rustc.env("INIT_FAILS", "1");
+    }
+    assert!(rustc.status().expect("rustc starts").success());
+    plugin
+}
