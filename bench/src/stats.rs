@@ -27,7 +27,7 @@ impl Estimate {
     /// The random numbers are seeded with a constant, so the same samples give the same bounds.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
         let middle = median(samples)?;
-        let mut random = SplitMix64(0x0068_6169_7274_7269);
+        let mut random = SplitMix64::new(0x0068_6169_7274_7269);
         let mut resample = vec![0.0; samples.len()];
         let mut medians = Vec::with_capacity(RESAMPLES);
         for _ in 0..RESAMPLES {
@@ -75,9 +75,22 @@ fn median_in_place(samples: &mut [f64]) -> Option<f64> {
 }
 
 /// A small, fast generator of random numbers; good enough to choose samples with, no more.
-struct SplitMix64(u64);
+#[derive(Debug)]
+pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
+    /// A generator whose numbers follow from `seed` alone.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Puts `items` into a random order; every order is as likely as any other.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -117,7 +130,7 @@ mod tests {
     #[test]
     fn bounds_cover_the_true_median_about_as_often_as_they_say() {
         // 400 experiments of 15 samples from a skewed distribution whose median is ln 2.
-        let mut random = SplitMix64(1);
+        let mut random = SplitMix64::new(1);
         let mut covered = 0;
         for _ in 0..400 {
             let samples: Vec<f64> = (0..15)
@@ -139,6 +152,19 @@ mod tests {
         assert_eq!(Estimate::of(&samples), Estimate::of(&samples));
         let constant = Estimate::of(&[2.0; 11]).expect("there are samples");
         assert_eq!((constant.lo95, constant.median, constant.hi95), (2.0, 2.0, 2.0));
+    }
+
+    #[test]
+    fn every_order_is_about_as_likely() {
+        let mut random = SplitMix64::new(7);
+        let mut seen = std::collections::BTreeMap::<[u8; 3], u32>::new();
+        for _ in 0..6_000 {
+            let mut items = [0, 1, 2];
+            random.shuffle(&mut items);
+            *seen.entry(items).or_default() += 1;
+        }
+        assert_eq!(seen.len(), 6);
+        assert!(seen.values().all(|count| (850..1_150).contains(count)), "{seen:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Runs the benches as a user does, as short as they go: they work, print what they promise, and leave
 //! nothing behind.
 
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -189,6 +190,89 @@ fn cold_fails_when_the_plugin_refuses_to_start() {
     let failed = bench(&["cold", "--smoke", "--bare", "--plugin", plugin.to_str().expect("a path")]);
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("returned 7"), "{failed:?}");
+}
+
+/// A long run of `http`, with every server started and its files in a folder of ours.
+struct LongRun {
+    child: Child,
+    servers: Vec<u32>,
+    folder: TempDir,
+}
+
+impl LongRun {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Command::new(BENCH)
+            .args(["http", "--only", "floor,nginx", "--rounds", "1000", "--json"])
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the bench starts");
+        let mut progress = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        progress.read_line(&mut line).expect("the bench tells its progress");
+        assert!(line.starts_with("round 1/1000"), "{line}");
+        // Nothing reads on; what is left of the run fits into the pipe.
+        child.stderr = Some(progress.into_inner());
+        let servers = descendants(child.id());
+        assert_eq!(servers.len(), 3, "the floor, nginx's master and its worker: {servers:?}");
+        Self { child, servers, folder }
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh starts").success());
+    }
+
+    fn left(&self) -> Vec<u32> {
+        self.servers.iter().copied().filter(|pid| is_alive(*pid)).collect()
+    }
+}
+
+impl Drop for LongRun {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Only a test that failed has any.
+        for pid in self.left() {
+            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).status();
+        }
+    }
+}
+
+fn descendants(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children: Vec<u32> = text.split_whitespace().map(|child| child.parse().expect("a pid")).collect();
+    children.iter().flat_map(|&child| [vec![child], descendants(child)].concat()).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn an_interrupted_run_ends_its_servers_and_takes_its_files_away() {
+    let mut run = LongRun::start();
+    run.signal("INT");
+    assert_eq!(run.child.wait().expect("it ends").code(), Some(1));
+    assert!(run.left().is_empty(), "{:?}", run.left());
+    assert_eq!(fs::read_dir(run.folder.path()).expect("a folder").count(), 0);
+    let mut output = String::new();
+    run.child.stdout.take().expect("a pipe").read_to_string(&mut output).expect("text");
+    assert_eq!(output, "", "a run that was cut short claims nothing");
+}
+
+#[test]
+fn a_killed_run_leaves_no_server_behind() {
+    let mut run = LongRun::start();
+    run.signal("KILL");
+    run.child.wait().expect("it ends");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !run.left().is_empty() {
+        assert!(Instant::now() < deadline, "{:?} outlived the bench", run.left());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn compile_plugin(folder: &TempDir, init_fails: bool) -> PathBuf {

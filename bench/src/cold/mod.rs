@@ -1,7 +1,7 @@
 //! `cold`: what a start costs beside a bare one of the same plugin.
 //!
-//! Four kinds of start take turns on one core: a fork start of the daemon, a bare fork; a load start of the
-//! daemon, a bare exec and dlopen. Bare forks come twice a round: their ratio (A/A) is the machine's noise.
+//! Four kinds of start take turns on one core, in a random order: a fork start of the daemon and a bare
+//! fork, a load start of the daemon and a bare exec with dlopen. Bare forks come twice a round: their ratio (A/A) is the machine's noise.
 
 mod bare;
 mod clock;
@@ -21,7 +21,7 @@ use crate::build::{Artefacts, find_plugin};
 use crate::facts::Facts;
 use crate::process::pin_to;
 use crate::server::Server;
-use crate::stats::{Estimate, median};
+use crate::stats::{Estimate, SplitMix64, median};
 use crate::{Output, interrupt};
 
 /// Fork and load starts of a function, beside a bare fork and a bare exec with dlopen.
@@ -32,7 +32,7 @@ use crate::{Output, interrupt};
 /// taking turns.
 #[derive(Debug, Args)]
 pub(crate) struct ColdArgs {
-    /// Rounds, each with one start of every kind [default: 51; with --smoke 3]
+    /// Rounds, each with one start of every kind [default: 101; with --smoke 3]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
     /// Measure the bare references alone, without the daemon
@@ -59,6 +59,16 @@ pub(crate) struct StarterArgs {
     /// Core to run on
     #[arg(long, value_name = "CORE")]
     pub(crate) core: usize,
+}
+
+/// A kind of start.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Fork,
+    Load,
+    BareFork,
+    BareForkAgain,
+    BareExec,
 }
 
 /// Starts by kind, one of each a round, in microseconds. Those of the daemon are empty without one.
@@ -101,7 +111,7 @@ struct Report {
 /// # Errors
 /// If a start fails, or the run is interrupted.
 pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
-    let rounds = args.rounds.unwrap_or(if args.output.smoke { 3 } else { 51 });
+    let rounds = args.rounds.unwrap_or(if args.output.smoke { 3 } else { 101 });
     let machine = Facts::read();
     let core = args.server_core;
 
@@ -122,8 +132,13 @@ pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     execer.start_us()?;
 
     let mut samples = Samples::default();
-    for round in 0..rounds {
-        take_round(round, daemon.as_ref(), &mut forker, &mut execer, &mut samples)?;
+    // A start is quicker right after one of its own kind, whose caches it finds. So neighbours must change
+    // from round to round, and a rotation would keep them.
+    let mut random = SplitMix64::new(u64::from(rounds));
+    let mut order = [Start::Fork, Start::Load, Start::BareFork, Start::BareForkAgain, Start::BareExec];
+    for _ in 0..rounds {
+        random.shuffle(&mut order);
+        take_round(&order, daemon.as_ref(), &mut forker, &mut execer, &mut samples)?;
     }
     let template_image_kib = daemon.as_ref().and_then(|daemon| {
         let tree = crate::cpu::Tree::of(daemon.pid()).ok()?;
@@ -141,22 +156,22 @@ pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     Ok(true)
 }
 
-/// One start of every kind; the order turns with the round.
+/// One start of every kind, in the order given.
 fn take_round(
-    round: u32,
+    order: &[Start],
     daemon: Option<&Server>,
     forker: &mut Starter,
     execer: &mut Starter,
     samples: &mut Samples,
 ) -> Result<()> {
-    for turn in 0..5 {
+    for start in order {
         ensure!(!interrupt::requested(), "interrupted");
-        match (turn + round) % 5 {
-            0 => samples.bare_fork.push(forker.start_us()?),
-            1 => samples.fork.extend(daemon.map(starts::fork_us).transpose()?),
-            2 => samples.bare_fork_again.push(forker.start_us()?),
-            3 => samples.bare_exec.push(execer.start_us()?),
-            _ => samples.load.extend(daemon.map(starts::load_us).transpose()?),
+        match start {
+            Start::Fork => samples.fork.extend(daemon.map(starts::fork_us).transpose()?),
+            Start::Load => samples.load.extend(daemon.map(starts::load_us).transpose()?),
+            Start::BareFork => samples.bare_fork.push(forker.start_us()?),
+            Start::BareForkAgain => samples.bare_fork_again.push(forker.start_us()?),
+            Start::BareExec => samples.bare_exec.push(execer.start_us()?),
         }
     }
     Ok(())
