@@ -17,7 +17,7 @@ use crate::build::Artefacts;
 use crate::cpu::Snapshot;
 use crate::facts::{Facts, nginx_version};
 use crate::load::{ClosedLoop, Expected, Until, new_histogram, quantile_us};
-use crate::process::pin_to;
+use crate::process::{allowed_cores, pin_to};
 use crate::server::{Kind, Server, find_program};
 use crate::stats::{Estimate, median};
 use crate::{HELLO, Output, interrupt};
@@ -54,10 +54,10 @@ pub(crate) struct HttpArgs {
     /// The hello plugin [default: the one built beside this bench]
     #[arg(long, value_name = "PATH")]
     plugin: Option<PathBuf>,
-    /// Core that every server runs on
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    server_core: usize,
-    /// Core that the client runs on [default: 1, or 0 if there is no other]
+    /// Core that every server runs on [default: the first that may be used]
+    #[arg(long, value_name = "CORE")]
+    server_core: Option<usize>,
+    /// Core that the client runs on [default: the second that may be used, or the servers' if it is alone]
     #[arg(long, value_name = "CORE")]
     client_core: Option<usize>,
     #[command(flatten)]
@@ -169,9 +169,13 @@ pub(crate) fn run(args: &HttpArgs) -> Result<bool> {
         "a window of {window_s} s was asked for: between 0.01 and {MAX_WINDOW} s are possible"
     );
     let machine = Facts::read();
-    let client_core = args.client_core.unwrap_or(usize::from(machine.cores() > 1));
+    let cores = allowed_cores().context("which cores may be used")?;
+    let server_core = args.server_core.unwrap_or(cores[0]);
+    let client_core = args
+        .client_core
+        .unwrap_or_else(|| cores.iter().copied().find(|&core| core != server_core).unwrap_or(server_core));
 
-    let mut servers = start_servers(args)?;
+    let mut servers = start_servers(args, server_core)?;
     // From here on: the servers are pinned by themselves, and the client is this thread.
     pin_to(client_core).with_context(|| format!("pinning the client to core {client_core}"))?;
 
@@ -196,7 +200,8 @@ pub(crate) fn run(args: &HttpArgs) -> Result<bool> {
     }
     drop(servers);
 
-    let report = report(args, &series, Settings { rounds, window_s, client_core }, machine, errors)?;
+    let report =
+        report(args, &series, Settings { rounds, window_s, server_core, client_core }, machine, errors)?;
     if args.output.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -208,18 +213,18 @@ pub(crate) fn run(args: &HttpArgs) -> Result<bool> {
     Ok(report.errors.is_empty())
 }
 
-fn start_servers(args: &HttpArgs) -> Result<BTreeMap<Kind, Server>> {
+fn start_servers(args: &HttpArgs, core: usize) -> Result<BTreeMap<Kind, Server>> {
     let wanted = |kind| args.only.is_empty() || args.only.contains(&kind);
     let mut servers = BTreeMap::new();
     if wanted(Kind::Nginx) {
-        servers.insert(Kind::Nginx, Server::nginx(args.server_core)?);
+        servers.insert(Kind::Nginx, Server::nginx(core)?);
     }
     if wanted(Kind::Hairtrigger) {
         let artefacts = Artefacts::find(args.daemon.as_deref(), args.plugin.as_deref())?;
-        servers.insert(Kind::Hairtrigger, Server::hairtrigger(args.server_core, &artefacts, args.workers)?);
+        servers.insert(Kind::Hairtrigger, Server::hairtrigger(core, &artefacts, args.workers)?);
     }
     if wanted(Kind::Floor) {
-        servers.insert(Kind::Floor, Server::floor(args.server_core)?);
+        servers.insert(Kind::Floor, Server::floor(core)?);
     }
     Ok(servers)
 }
@@ -268,6 +273,7 @@ fn measure(
 struct Settings {
     rounds: u32,
     window_s: f64,
+    server_core: usize,
     client_core: usize,
 }
 
@@ -310,7 +316,7 @@ fn report(
         rounds: settings.rounds,
         window_s: settings.window_s,
         workers: args.workers,
-        server_core: args.server_core,
+        server_core: settings.server_core,
         client_core: settings.client_core,
         nginx_version: series
             .contains_key(&Column::Nginx)

@@ -18,12 +18,15 @@ const DRAIN: Duration = Duration::from_secs(12);
 /// How long what a killed server left behind may take to go by itself.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
+/// Cores that a `cpu_set_t` holds.
+const MAX_CORES: usize = 8 * size_of::<libc::cpu_set_t>();
+
 /// Pins the calling thread, and the threads and processes it starts from now on, to one core.
 ///
 /// # Errors
 /// If the core does not exist or is not ours to use.
 pub(crate) fn pin_to(core: usize) -> io::Result<()> {
-    if core >= libc::CPU_SETSIZE.unsigned_abs() as usize {
+    if core >= MAX_CORES {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // SAFETY: an all-zero `cpu_set_t` is the empty set, and `core` is within it by the check above; the
@@ -34,6 +37,23 @@ pub(crate) fn pin_to(core: usize) -> io::Result<()> {
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The cores that this process may use, in order; never empty.
+///
+/// # Errors
+/// If the kernel has more cores than a `cpu_set_t` holds.
+pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
+    // SAFETY: an all-zero `cpu_set_t` is the empty set; the kernel writes no more than the size it is given.
+    let (result, set) = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        (libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set), set)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every core that is asked for lies within the set.
+    Ok((0..MAX_CORES).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect())
 }
 
 /// A process and what it starts. Dropping it ends them all.
@@ -171,11 +191,16 @@ fn last_lines(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn first_core() -> usize {
+        allowed_cores().expect("an affinity")[0]
+    }
+
     fn shell(script: &str) -> (Guarded, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let process = Guarded::start("the shell", command, 0, folder.path().join("log")).expect("starts");
+        let process =
+            Guarded::start("the shell", command, first_core(), folder.path().join("log")).expect("starts");
         (process, folder)
     }
 
@@ -187,11 +212,24 @@ mod tests {
         }));
         let tree = Tree::of(process.pid()).expect("alive");
         let status = fs::read_to_string(format!("/proc/{}/status", tree.nodes[1].process.pid));
-        assert!(status.expect("alive").contains("Cpus_allowed_list:\t0\n"));
+        let allowed = format!("Cpus_allowed_list:\t{}\n", first_core());
+        assert!(status.expect("alive").contains(&allowed));
         drop(process);
         for node in tree.nodes {
             assert!(!is_alive(node.process), "{node:?}");
         }
+    }
+
+    #[test]
+    fn cores_that_are_not_ours_are_refused() {
+        let allowed = allowed_cores().expect("an affinity");
+        // A quota of CPU time can make the second one less.
+        assert!(allowed.len() >= thread::available_parallelism().expect("an affinity").get());
+        assert!(pin_to(MAX_CORES).is_err());
+        assert!(pin_to(MAX_CORES - 1).is_err(), "no machine has that many");
+        // The pinning is this test's thread's own.
+        pin_to(allowed[0]).expect("an allowed core");
+        assert_eq!(allowed_cores().expect("an affinity"), allowed[..1]);
     }
 
     #[test]

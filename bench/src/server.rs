@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{env, fs, io, thread};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::build::Artefacts;
-use crate::load::Target;
+use crate::load::{Frame, Target, frame};
 use crate::process::Guarded;
 use crate::{HELLO, interrupt};
 
@@ -21,6 +21,8 @@ use crate::{HELLO, interrupt};
 const READY: Duration = Duration::from_secs(15);
 /// How long one answer may take when it is asked for outside of a measurement.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Longest such answer, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -178,22 +180,23 @@ impl Server {
     }
 }
 
-/// One answer on a connection of its own, read until the server closes it.
+/// The body of a 200 answer, on a connection of its own.
 fn get(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    // The floor keeps every connection; this tells it that no more requests will come.
-    stream.shutdown(std::net::Shutdown::Write).ok();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
     let mut answer = Vec::new();
-    stream.take(64 << 20).read_to_end(&mut answer).or_else(|error| {
-        // A server may reset instead of closing; what came before counts.
-        if error.kind() == io::ErrorKind::ConnectionReset { Ok(0) } else { Err(error) }
-    })?;
-    let head_end = memchr::memmem::find(&answer, b"\r\n\r\n").context("an answer without a head")?;
-    let status = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
-    ensure!(status == "HTTP/1.1 200", "the answer began with {status:?}");
-    Ok(answer.split_off(head_end + 4))
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let read = stream.read(&mut piece)?;
+        ensure!(read > 0, "the connection was closed within an answer");
+        answer.extend_from_slice(&piece[..read]);
+        ensure!(answer.len() <= MAX_ANSWER, "an answer longer than {MAX_ANSWER} bytes");
+        if let Some(Frame { status, body }) = frame(&answer)? {
+            ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(&answer[body]));
+            return Ok(answer[body].to_vec());
+        }
+    }
 }
 
 /// A loopback port that was free a moment ago.

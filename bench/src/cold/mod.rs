@@ -19,7 +19,7 @@ use serde::Serialize;
 use self::bare::Starter;
 use crate::build::{Artefacts, find_plugin};
 use crate::facts::Facts;
-use crate::process::pin_to;
+use crate::process::{allowed_cores, pin_to};
 use crate::server::Server;
 use crate::stats::{Estimate, SplitMix64, median};
 use crate::{Output, interrupt};
@@ -44,9 +44,9 @@ pub(crate) struct ColdArgs {
     /// The hello plugin [default: the one built beside this bench]
     #[arg(long, value_name = "PATH")]
     plugin: Option<PathBuf>,
-    /// Core that every start happens on
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    server_core: usize,
+    /// Core that every start happens on [default: the first that may be used]
+    #[arg(long, value_name = "CORE")]
+    server_core: Option<usize>,
     #[command(flatten)]
     output: Output,
 }
@@ -113,7 +113,8 @@ struct Report {
 pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     let rounds = args.rounds.unwrap_or(if args.output.smoke { 3 } else { 101 });
     let machine = Facts::read();
-    let core = args.server_core;
+    let cores = allowed_cores().context("which cores may be used")?;
+    let core = args.server_core.unwrap_or(cores[0]);
 
     let (daemon, plugin) = if args.bare {
         (None, find_plugin(args.plugin.as_deref())?)
@@ -123,9 +124,9 @@ pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     };
     let mut forker = Starter::new("bare-fork", &plugin, core)?;
     let mut execer = Starter::new("bare-exec", &plugin, core)?;
-    if machine.cores() > 1 {
+    if let Some(&other) = cores.iter().find(|&&other| other != core) {
         // This thread only waits, but it should not be woken where the starts are.
-        pin_to(usize::from(core == 0))?;
+        pin_to(other)?;
     }
     // The first of each finds cold caches.
     forker.start_us()?;

@@ -6,7 +6,7 @@ mod closed;
 mod response;
 
 pub(crate) use closed::{ClosedLoop, Until};
-pub(crate) use response::Expected;
+pub(crate) use response::{Expected, Frame, frame};
 
 use std::net::SocketAddr;
 use std::time::Duration;

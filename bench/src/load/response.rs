@@ -1,5 +1,7 @@
 //! Whether what a server sent is the answer it was asked for; pure.
 
+use std::ops::Range;
+
 use memchr::memmem;
 
 /// Longest response head that is waited for, in bytes.
@@ -46,22 +48,38 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Checks the response that `bytes` begins with; `None` as long as it is incomplete.
+/// Where a whole response is in the bytes that begin with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Status code.
+    pub(crate) status: u16,
+    /// Position of the body; the response ends with it.
+    pub(crate) body: Range<usize>,
+}
+
+/// Finds the response that `bytes` begins with; `None` as long as it is incomplete.
 ///
 /// # Errors
 /// See [`Malformed`].
-pub(crate) fn check(bytes: &[u8], expected: &Expected) -> Result<Option<Checked>, Malformed> {
+pub(crate) fn frame(bytes: &[u8]) -> Result<Option<Frame>, Malformed> {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return if bytes.len() > MAX_HEAD { Err(Malformed::HeadTooLong) } else { Ok(None) };
     };
     let head = &bytes[..end];
     let status = parse_status(head).ok_or(Malformed::StatusLine)?;
     let length = content_length(head).ok_or(Malformed::ContentLength)?;
-    let body = &bytes[end + 4..];
-    let Some(body) = body.get(..length) else { return Ok(None) };
-    Ok(Some(Checked {
-        len: end + 4 + length,
-        as_expected: status == expected.status && body == expected.body,
+    let body = end + 4..end + 4 + length;
+    Ok((body.end <= bytes.len()).then_some(Frame { status, body }))
+}
+
+/// Checks the response that `bytes` begins with; `None` as long as it is incomplete.
+///
+/// # Errors
+/// See [`Malformed`].
+pub(crate) fn check(bytes: &[u8], expected: &Expected) -> Result<Option<Checked>, Malformed> {
+    Ok(frame(bytes)?.map(|Frame { status, body }| Checked {
+        len: body.end,
+        as_expected: status == expected.status && bytes[body] == expected.body,
     }))
 }
 
