@@ -186,7 +186,11 @@ pub(crate) fn run(args: &HttpArgs) -> Result<bool> {
         columns.iter().map(|column| (*column, Series::new())).collect();
     for round in 0..rounds {
         let mut order = columns.clone();
+        // Every column comes first as often as last, and before each neighbour as often as behind it.
         order.rotate_left(round as usize % columns.len());
+        if round % 2 == 1 {
+            order.reverse();
+        }
         let mut line = String::new();
         for column in order {
             let server = servers.get_mut(&column.kind()).context("a started server")?;
@@ -202,11 +206,7 @@ pub(crate) fn run(args: &HttpArgs) -> Result<bool> {
 
     let report =
         report(args, &series, Settings { rounds, window_s, server_core, client_core }, machine, errors)?;
-    if args.output.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report));
-    }
+    args.output.print(&report, table)?;
     for error in &report.errors {
         eprintln!("error: {error}");
     }
@@ -378,7 +378,7 @@ fn table(report: &Report) -> String {
     }
     if report.server_core != report.client_core && report.machine.cores() <= 2 {
         text += "\nWith two cores, what else runs on this machine runs beside server or client: trust the CPU\n\
-                 per request and its ratios, and take latencies for what they are.\n";
+                 per request and its ratios, and take latencies for what they are.";
     }
     text
 }

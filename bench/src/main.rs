@@ -15,10 +15,13 @@ mod process;
 mod server;
 mod stats;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 /// What every hello of every server answers with: the body of `plugins/hello`.
 pub(crate) const HELLO: &str = "Hello from Hairtrigger\n";
@@ -59,6 +62,18 @@ pub(crate) struct Output {
     pub(crate) smoke: bool,
 }
 
+impl Output {
+    /// Prints `report` as JSON, or the table that it makes.
+    ///
+    /// # Errors
+    /// If nobody reads it.
+    pub(crate) fn print<R: Serialize>(&self, report: &R, table: impl FnOnce(&R) -> String) -> Result<()> {
+        let mut text = if self.json { serde_json::to_string(report)? } else { table(report) };
+        text.push('\n');
+        std::io::stdout().write_all(text.as_bytes()).context("printing the result")
+    }
+}
+
 #[derive(Debug, Args)]
 struct FloorArgs {
     /// Loopback address to listen on
@@ -91,7 +106,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a bench that ends in good order at Ctrl-C.
-fn interruptible(bench: impl FnOnce() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+fn interruptible(bench: impl FnOnce() -> Result<bool>) -> Result<bool> {
     interrupt::install();
     bench()
 }

@@ -149,11 +149,7 @@ pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     drop(daemon);
 
     let report = Report { template_image_kib, bare_image_kib, ..report(&samples, rounds, core, machine)? };
-    if args.output.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{}", table(&report, &plugin));
-    }
+    args.output.print(&report, |report| table(report, &plugin))?;
     Ok(true)
 }
 
@@ -224,7 +220,7 @@ fn table(report: &Report, plugin: &Path) -> String {
          fork to ready        {:>18}    {:>11.0}    {}\n\
          load to ready        {:>18}    {:>11.0}    {}\n\
          bare fork, A/A       {:>18}    {:>11}    {}\n\n\
-         resident image that forks: hairtrigger {} KiB, bare {} KiB\n",
+         resident image that forks: hairtrigger {} KiB, bare {} KiB",
         report.machine.line(),
         report.rounds,
         report.server_core,

@@ -70,22 +70,20 @@ pub(crate) fn run(args: &LoadArgs) -> Result<bool> {
     let expected = Expected { status: 200, body: args.body.clone().into_bytes() };
     let window = ClosedLoop::connect(&target, expected, args.connections)?.run(until)?;
     let (p50, p99) = (quantile_us(&window.latency, 0.5), quantile_us(&window.latency, 0.99));
-    if args.output.json {
-        let report = json!({
-            "bench": "load", "connections": args.connections, "requests": window.requests,
-            "wrong": window.wrong, "elapsed_s": window.elapsed.as_secs_f64(),
-            "requests_per_s": window.rate(), "p50_us": p50, "p99_us": p99,
-        });
-        println!("{report}");
-    } else {
-        println!(
+    let report = json!({
+        "bench": "load", "connections": args.connections, "requests": window.requests,
+        "wrong": window.wrong, "elapsed_s": window.elapsed.as_secs_f64(),
+        "requests_per_s": window.rate(), "p50_us": p50, "p99_us": p99,
+    });
+    args.output.print(&report, |_| {
+        format!(
             "{} answers in {:.2} s, {} of them wrong: {:.0} requests/s, p50 {p50:.1} µs, p99 {p99:.1} µs",
             window.requests,
             window.elapsed.as_secs_f64(),
             window.wrong,
             window.rate()
-        );
-    }
+        )
+    })?;
     if let Some(wrong) = &window.first_wrong {
         eprintln!("error: {} wrong answers, the first: {wrong:?}", window.wrong);
     }
