@@ -247,13 +247,20 @@ http {{
     )
 }
 
+/// A configuration that shares nothing with a daemon that may be installed here, its cgroup neither.
 fn daemon_config(address: SocketAddr, folder: &Path) -> String {
     let folder = folder.display();
-    format!("listen = \"{address}\"\nfunctions = \"{folder}/functions\"\nstate = \"{folder}/state\"\n")
+    let own = std::process::id();
+    format!(
+        "listen = \"{address}\"\nfunctions = \"{folder}/functions\"\nstate = \"{folder}/state\"\n\
+         cgroup = \"hairtrigger-bench-{own}\"\n"
+    )
 }
 
+/// Exactly `workers` workers, and a queue that no number of connections overflows.
 fn function_manifest(workers: usize) -> String {
     format!(
-        "name = \"hello\"\nlibrary = \"libhello.so\"\n\n[concurrency]\nprovisioned = {workers}\nmax = {workers}\n"
+        "name = \"hello\"\nlibrary = \"libhello.so\"\n\n\
+         [concurrency]\nprovisioned = {workers}\nmax = {workers}\nqueue = 4096\n"
     )
 }

@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BUFFER: usize = 32 * 1024;
 /// Readiness events taken at once.
 const EVENTS: usize = 256;
-/// Most connections of one generator.
-pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+/// Most connections of one generator: as many as may wait for a worker of a function.
+pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
 /// When a window ends; the requests in flight by then are still answered and counted.
 #[derive(Clone, Copy, Debug)]
