@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, ptr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{clock, plugin};
 use crate::process::{pin_to, signal};
@@ -55,10 +55,11 @@ impl Starter {
     /// # Errors
     /// If it did not work; the process has then said why on standard error.
     pub(super) fn start_us(&mut self) -> Result<f64> {
-        self.tell.as_mut().context("open until dropped")?.write_all(b"s").context("a bare start failed")?;
+        const ENDED: &str = "the process that makes bare starts has ended; it said why above";
+        self.tell.as_mut().context("open until dropped")?.write_all(b"s").context(ENDED)?;
         let mut line = String::new();
-        self.told.read_line(&mut line)?;
-        let ns: u32 = line.trim().parse().context("a bare start failed")?;
+        ensure!(self.told.read_line(&mut line)? > 0, "{ENDED}");
+        let ns: u32 = line.trim().parse().with_context(|| format!("{line:?} instead of a start's time"))?;
         Ok(f64::from(ns) / 1_000.0)
     }
 }
