@@ -1,17 +1,19 @@
-//! The daemon.
+//! Hairtrigger: a single-node serverless daemon.
 
-#[allow(dead_code)]
+mod cli;
 mod config;
-#[allow(dead_code)]
+mod control;
 mod manifest;
-#[allow(dead_code)]
 mod outcome;
-#[allow(dead_code)]
 mod settings;
 mod shard;
-#[allow(dead_code)]
 mod suggest;
-#[allow(dead_code)]
 mod units;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before anything else: a runner is this same executable under another name.
+    hairtrigger_sandbox::runner::run_if_runner();
+    cli::main()
+}

@@ -1,0 +1,64 @@
+//! The command line.
+
+mod dev;
+mod doctor;
+mod front;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Native functions, confined and warm, on one Linux host.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the functions that a configuration names.
+    Serve {
+        /// The configuration: a TOML file with at least `functions = "DIR"`.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Build and serve every function below a directory, for its author.
+    Dev {
+        /// Where the functions are: Cargo crates and C files, each beside its function.toml
+        /// [default: plugins if there is such a directory, otherwise the present one].
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+        /// Address to serve on.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        /// Where built plugins and the daemon's state are kept [default: target/hairtrigger].
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+    /// Try each confinement on this host and print what holds.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command; the exit code is 0 for success, 1 for a failure, 2 for a wrong command line.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Dev { directory, listen, state } => dev::run(directory, listen, state),
+        Command::Doctor { json } => doctor::run(json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hairtrigger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The functions below a directory: found, read and checked, all or none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS};
+use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
+
+use crate::manifest::{FILE_NAME, Manifest};
+use crate::shard::function::Profile;
+
+/// Directories deeper than this below the root are not looked at.
+const MAX_DEPTH: usize = 8;
+
+/// A function that can be loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Deployed {
+    pub(crate) manifest: Manifest,
+    /// The directory that the function sees.
+    pub(crate) directory: PathBuf,
+    /// The plugin's file in it.
+    pub(crate) library: String,
+}
+
+/// The manifests below `root`, in the order of their paths.
+pub(crate) fn find(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    walk(root, 0, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    let cannot = || format!("cannot read the directory {}", directory.display());
+    for entry in fs::read_dir(directory).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        let name = entry.file_name();
+        let kind = entry.file_type().with_context(cannot)?;
+        if kind.is_dir() {
+            let hidden = name.to_string_lossy().starts_with('.');
+            if !hidden && name != "target" && name != "node_modules" && depth < MAX_DEPTH {
+                walk(&entry.path(), depth + 1, found)?;
+            }
+        } else if name == FILE_NAME {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Reads the functions below `root` that say where their plugin is.
+pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>> {
+    let mut functions = Vec::new();
+    for path in find(root)? {
+        let manifest = Manifest::load(&path)?;
+        let Some(library) = &manifest.library else {
+            bail!("{}: serve needs the key library, the path of the plugin's file", path.display());
+        };
+        let file = path.parent().unwrap_or(root).join(library);
+        functions.push(Deployed::new(manifest, &file).with_context(|| path.display().to_string())?);
+    }
+    distinct(&functions)?;
+    Ok(functions)
+}
+
+/// No two of one name, and no more than there may be.
+pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
+    if functions.len() > MAX_FUNCTIONS {
+        bail!("there are {} functions; one daemon takes {MAX_FUNCTIONS}", functions.len());
+    }
+    let mut names: BTreeMap<&str, &Path> = BTreeMap::new();
+    for function in functions {
+        if let Some(other) = names.insert(&function.manifest.name, &function.directory) {
+            bail!(
+                "two functions are named {}: in {} and in {}",
+                function.manifest.name,
+                other.display(),
+                function.directory.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Deployed {
+    /// A function whose plugin is `file`.
+    pub(crate) fn new(manifest: Manifest, file: &Path) -> Result<Self> {
+        let file =
+            fs::canonicalize(file).with_context(|| format!("there is no plugin {}", file.display()))?;
+        let (Some(directory), Some(library)) = (file.parent(), file.file_name()) else {
+            bail!("{} is no file", file.display());
+        };
+        let library = library.to_string_lossy().into_owned();
+        Ok(Self { manifest, directory: directory.to_owned(), library })
+    }
+
+    /// As the sandbox takes it.
+    pub(crate) fn spec(&self, key: FunctionKey, uid: u32) -> FunctionSpec {
+        let Manifest { name, memory, cpu, max_request, max_response, concurrency, env, .. } = &self.manifest;
+        FunctionSpec {
+            key,
+            name: name.clone(),
+            directory: self.directory.clone(),
+            library: self.library.clone(),
+            uid,
+            memory: *memory,
+            cpu: *cpu,
+            max_workers: concurrency.max,
+            max_request: *max_request,
+            max_response: *max_response,
+            environment: env.iter().cloned().collect(),
+            init_timeout: INIT_TIMEOUT,
+        }
+    }
+
+    /// As a shard takes it.
+    pub(crate) fn profile(&self) -> Profile {
+        let Manifest { name, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        Profile {
+            name: name.as_str().into(),
+            timeout: *timeout,
+            max_request: *max_request,
+            max_response: *max_response,
+            provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
+            max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
+            queue: concurrency.queue as usize,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Outcomes → answers on connections.
+
+use hairtrigger_sandbox::limits::RETRY_AFTER_SECONDS;
+
+use super::Shard;
+use super::connection::Phase;
+use super::parse::BadRequest;
+use super::reply::{ErrorAnswer, Framing, write_error, write_response};
+use super::ring::Key;
+use super::route::NoSuchFunction;
+use crate::outcome::Outcome;
+
+impl Shard {
+    /// The answer to the request under way is in the output: on to the next one, or to the end.
+    pub(super) fn answered(&mut self, key: Key) {
+        let now = self.now;
+        let draining = self.draining;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(mut exchange) = connection.exchange else { return };
+        exchange.stamps.sent = now;
+        connection.consume(exchange.length);
+        connection.received_at = now;
+        self.body_bytes -= connection.end_exchange();
+        if exchange.keep_alive && !draining {
+            connection.phase = Phase::Head;
+            self.advance(key);
+        } else {
+            self.finish(key);
+        }
+    }
+
+    /// Answers the request under way with an outcome that is no response. `whole` says whether all of the
+    /// request was received; if not, the connection ends with this answer.
+    pub(super) fn answer_outcome(&mut self, key: Key, outcome: &Outcome, whole: bool) {
+        let Self { connections, functions, date, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
+        exchange.keep_alive &= whole;
+        let name = functions.get(exchange.function as usize).map(|function| &*function.profile.name);
+        let retry_after = match outcome {
+            Outcome::Throttled | Outcome::Overloaded | Outcome::ShuttingDown | Outcome::InitFailed { .. } => {
+                Some(RETRY_AFTER_SECONDS)
+            }
+            Outcome::Completed { .. }
+            | Outcome::FunctionError { .. }
+            | Outcome::Fault { .. }
+            | Outcome::Violation { .. }
+            | Outcome::OutOfMemory
+            | Outcome::Exited { .. }
+            | Outcome::Timeout { .. }
+            | Outcome::ProtocolViolation { .. }
+            | Outcome::ResponseTooLarge { .. }
+            | Outcome::NoSuchFunction
+            | Outcome::RequestTooLarge { .. }
+            | Outcome::ClientGone => None,
+        };
+        write_error(
+            &mut connection.output,
+            &ErrorAnswer {
+                status: outcome.status(),
+                outcome: outcome.label(),
+                function: name,
+                invocation: Some(&exchange.id),
+                sentence: &outcome.sentence(name.unwrap_or_default()),
+                as_text: exchange.prefers_text,
+                retry_after,
+                allow: None,
+                framing: exchange.framing(date),
+            },
+        );
+        self.answered(key);
+    }
+
+    /// Nothing of that name.
+    pub(super) fn answer_unknown(&mut self, key: Key, nothing: &NoSuchFunction) {
+        let Self { connections, date, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(exchange) = &connection.exchange else { return };
+        let name = Some(&*nothing.name).filter(|name| !name.is_empty());
+        let outcome = Outcome::NoSuchFunction;
+        write_error(
+            &mut connection.output,
+            &ErrorAnswer {
+                status: outcome.status(),
+                outcome: outcome.label(),
+                function: name,
+                invocation: Some(&exchange.id),
+                sentence: &nothing.sentence,
+                as_text: exchange.prefers_text,
+                retry_after: None,
+                allow: None,
+                framing: exchange.framing(date),
+            },
+        );
+        self.answered(key);
+    }
+
+    /// The daemon's own paths: its health, and nothing else on a socket that anybody may reach.
+    pub(super) fn answer_system(&mut self, key: Key, health: bool) {
+        let Self { connections, date, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(exchange) = &connection.exchange else { return };
+        if health {
+            let body = b"ok\n";
+            let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
+            let framing = exchange.framing(date);
+            let length = body.len() as u64;
+            let written = write_response(&mut connection.output, 200, headers, &exchange.id, framing, length);
+            if written == Ok(true) {
+                connection.output.extend_from_slice(body);
+            }
+        } else {
+            write_error(
+                &mut connection.output,
+                &ErrorAnswer {
+                    status: 404,
+                    outcome: "no_such_path",
+                    function: None,
+                    invocation: Some(&exchange.id),
+                    sentence: "There is no such path of the daemon's; /_/health is one.",
+                    as_text: exchange.prefers_text,
+                    retry_after: None,
+                    allow: None,
+                    framing: exchange.framing(date),
+                },
+            );
+        }
+        self.answered(key);
+    }
+
+    /// Malformed: one answer, and the end of the connection.
+    pub(super) fn answer_refusal(&mut self, key: Key, bad: BadRequest) {
+        self.answer_and_finish(key, bad.status(), "bad_request", &bad.to_string());
+    }
+
+    /// A client that takes too long to send its request.
+    pub(super) fn answer_too_slow(&mut self, key: Key, part: &str) {
+        let sentence = format!("The request's {part} took too long to arrive; send it faster.");
+        self.answer_and_finish(key, 408, "request_timeout", &sentence);
+    }
+
+    fn answer_and_finish(&mut self, key: Key, status: u16, outcome: &str, sentence: &str) {
+        let Self { connections, date, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        write_error(
+            &mut connection.output,
+            &ErrorAnswer {
+                status,
+                outcome,
+                function: None,
+                invocation: None,
+                sentence,
+                as_text: false,
+                retry_after: None,
+                allow: None,
+                framing: Framing { keep_alive: false, http10: false, head_only: false, date: Some(date) },
+            },
+        );
+        self.finish(key);
+    }
+}

@@ -1,0 +1,229 @@
+//! A client's connection: its bytes in and out, and the request under way.
+
+use std::os::fd::OwnedFd;
+
+use hairtrigger_sandbox::limits::MAX_CONNECTIONS;
+
+use super::parse::Progress;
+use super::reply::{Framing, HttpDate, InvocationId};
+use super::ring::Key;
+use super::wheel::TimerId;
+
+/// Buffers beyond this are given back once they are empty, in bytes.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// Where a connection stands. Times are the wheel's: monotonic, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between requests, or in the middle of a head.
+    Head,
+    /// The head is there, the body is not.
+    Body,
+    /// The request waits for a worker.
+    Queued,
+    /// A worker has it.
+    Invoked,
+    /// The last answer is on its way.
+    Flushing,
+    /// Everything is sent and the write side closed; what still comes in is thrown away, so that the
+    /// answer is not lost to a reset.
+    Lingering,
+    /// Shut down; waits for the kernel's last word on it.
+    Closed,
+}
+
+/// What is remembered of a request while it is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) function: u32,
+    pub(crate) id: InvocationId,
+    /// Length of head and body, in bytes.
+    pub(crate) length: usize,
+    pub(crate) body: u64,
+    /// What it counts for in the shard's sum of bodies under way, in bytes.
+    pub(crate) counted: u64,
+    pub(crate) keep_alive: bool,
+    pub(crate) http10: bool,
+    pub(crate) head_only: bool,
+    pub(crate) prefers_text: bool,
+    pub(crate) stamps: Stamps,
+}
+
+/// When an invocation reached each stage: monotonic, in nanoseconds, 0 for not yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stamps {
+    /// The first byte of its request was there.
+    pub(crate) received: u64,
+    /// Its head was parsed.
+    pub(crate) parsed: u64,
+    /// It began to wait for a worker.
+    pub(crate) queued: u64,
+    /// It was posted to a worker.
+    pub(crate) dispatched: u64,
+    /// The function began, as the worker says.
+    pub(crate) started: u64,
+    /// The function returned, as the worker says.
+    pub(crate) finished: u64,
+    /// The answer was handed to the kernel.
+    pub(crate) sent: u64,
+}
+
+impl Exchange {
+    pub(crate) fn framing<'d>(&self, date: &'d HttpDate) -> Framing<'d> {
+        Framing {
+            keep_alive: self.keep_alive,
+            http10: self.http10,
+            head_only: self.head_only,
+            date: Some(date),
+        }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) fd: OwnedFd,
+    pub(crate) phase: Phase,
+    /// Received and not yet done with; begins with the request under way.
+    pub(crate) input: Vec<u8>,
+    pub(crate) progress: Progress,
+    /// Not yet handed to the kernel.
+    pub(crate) output: Vec<u8>,
+    /// Handed to the kernel; must not move until it is done with them.
+    pub(crate) sending: Vec<u8>,
+    /// How many of `sending` are sent.
+    pub(crate) sent: usize,
+    pub(crate) receive_armed: bool,
+    pub(crate) send_armed: bool,
+    /// Not read from, because it is too far ahead.
+    pub(crate) paused: bool,
+    /// The client has said that nothing more comes.
+    pub(crate) ended: bool,
+    pub(crate) exchange: Option<Exchange>,
+    /// When the phase has lasted too long; `u64::MAX` for never.
+    pub(crate) deadline: u64,
+    /// The timer in the wheel, and when it fires: at or before `deadline`.
+    pub(crate) timer: Option<(TimerId, u64)>,
+    /// When the first byte of the request under way came.
+    pub(crate) received_at: u64,
+}
+
+impl Connection {
+    fn new(fd: OwnedFd, input: Vec<u8>, output: Vec<u8>, sending: Vec<u8>) -> Self {
+        Self {
+            fd,
+            phase: Phase::Head,
+            input,
+            progress: Progress::default(),
+            output,
+            sending,
+            sent: 0,
+            receive_armed: false,
+            send_armed: false,
+            paused: false,
+            ended: false,
+            exchange: None,
+            deadline: u64::MAX,
+            timer: None,
+            received_at: 0,
+        }
+    }
+
+    /// Forgets the first `length` bytes of input.
+    pub(crate) fn consume(&mut self, length: usize) {
+        if length >= self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..length);
+        }
+        give_back(&mut self.input);
+        self.progress = Progress::default();
+    }
+
+    /// Forgets the request under way; returns what it counted for in the shard's sum of bodies.
+    pub(crate) fn end_exchange(&mut self) -> u64 {
+        self.exchange.take().map_or(0, |exchange| exchange.counted)
+    }
+
+    /// Everything handed to the kernel is sent.
+    pub(crate) fn all_sent(&mut self) {
+        self.sending.clear();
+        self.sent = 0;
+        give_back(&mut self.sending);
+    }
+}
+
+fn give_back(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > KEPT_CAPACITY {
+        *buffer = Vec::new();
+    }
+}
+
+/// The connections of a shard, by index and generation.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// Buffers of connections that are gone, for the next ones.
+    spare: Vec<[Vec<u8>; 3]>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+/// Sets of buffers kept for new connections.
+const SPARE: usize = 256;
+
+impl Connections {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Takes a connection in; `None`, and it is closed, if there are too many.
+    pub(crate) fn insert(&mut self, fd: OwnedFd) -> Option<Key> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.places.len() < MAX_CONNECTIONS => {
+                self.places.push(Place::default());
+                u32::try_from(self.places.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        let [input, output, sending] = self.spare.pop().unwrap_or_default();
+        let place = &mut self.places[index as usize];
+        place.connection = Some(Box::new(Connection::new(fd, input, output, sending)));
+        Some(Key::new(index, place.generation))
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Connection> {
+        let place = self.places.get_mut(key.index as usize)?;
+        if Key::new(key.index, place.generation) == key { place.connection.as_deref_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        let Some(place) = self.places.get_mut(key.index as usize) else { return };
+        if Key::new(key.index, place.generation) != key {
+            return;
+        }
+        let Some(connection) = place.connection.take() else { return };
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let Connection { mut input, mut output, mut sending, .. } = *connection;
+        if self.spare.len() < SPARE {
+            for buffer in [&mut input, &mut output, &mut sending] {
+                buffer.clear();
+                give_back(buffer);
+            }
+            self.spare.push([input, output, sending]);
+        }
+    }
+
+    /// Every connection there is.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let taken = self.places.iter().enumerate().filter(|(_, place)| place.connection.is_some());
+        taken.filter_map(|(i, place)| Some(Key::new(u32::try_from(i).ok()?, place.generation))).collect()
+    }
+}

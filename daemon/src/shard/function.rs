@@ -1,0 +1,206 @@
+//! One function on one shard: its workers, what each of them holds, and who waits for one.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
+use hairtrigger_sandbox::{Ticket, Worker};
+
+use super::parse::Head;
+use super::pool::{Pool, Shape, WorkerId};
+use super::reply::InvocationId;
+use super::ring::Key;
+use super::wheel::TimerId;
+use crate::outcome::Outcome;
+
+/// What a shard knows of a function.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) name: Arc<str>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_request: u64,
+    pub(crate) max_response: u64,
+    pub(crate) provisioned: u16,
+    pub(crate) max: u16,
+    pub(crate) queue: usize,
+}
+
+/// Whether there is a template to fork from.
+#[derive(Clone, Debug)]
+pub(crate) enum Status {
+    /// Not yet; requests wait.
+    Loading,
+    Ready,
+    /// No; requests are refused with this reason.
+    Failed(Arc<str>),
+}
+
+/// An invocation that a worker holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flight {
+    pub(crate) connection: Key,
+    /// Its sequence number in the channel.
+    pub(crate) sequence: u32,
+}
+
+/// A worker that is there.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: WorkerId,
+    pub(crate) channel: DaemonEnd,
+    pidfd: OwnedFd,
+    pub(crate) flights: VecDeque<Flight>,
+    /// Why the shard has killed it.
+    pub(crate) killed_for: Option<Outcome>,
+    /// Monotonic time at which the first of its flights is over, in nanoseconds; `u64::MAX` for none.
+    pub(crate) deadline: u64,
+    /// The timer in the wheel, and when it fires: at or before `deadline`.
+    pub(crate) timer: Option<(TimerId, u64)>,
+    /// Takes the bell's count while [`Live::bell_armed`].
+    pub(crate) bell_count: Box<u64>,
+    pub(crate) bell_armed: bool,
+    /// Whether it is on the shard's list of workers to look at.
+    pub(crate) listed: bool,
+    posted: u32,
+}
+
+impl Live {
+    /// Ends it; its exit arrives by itself.
+    pub(crate) fn kill(&mut self, why: Outcome) {
+        if self.killed_for.is_none() {
+            self.killed_for = Some(why);
+            let _ = hairtrigger_sandbox::kill(self.pidfd.as_fd());
+        }
+    }
+}
+
+/// One function.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) index: u32,
+    pub(crate) profile: Profile,
+    pub(crate) status: Status,
+    pub(crate) pool: Pool,
+    workers: Vec<Option<Box<Live>>>,
+    /// Who waits for a worker, and since when.
+    pub(crate) queue: VecDeque<(Key, u64)>,
+    /// Workers in a row that ended before they had answered anything.
+    pub(crate) stillborn: u32,
+    /// No worker is started before then.
+    pub(crate) held_until: u64,
+    pub(crate) growth_timer: bool,
+}
+
+/// What became of a request that was to be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dispatch {
+    /// A worker has it; `wake` if somebody must wake that worker.
+    Posted { slot: u16, wake: bool },
+    /// No worker is free.
+    Wait,
+}
+
+impl Function {
+    pub(crate) fn new(index: u32, profile: Profile, depth: u32) -> Self {
+        let shape = Shape { provisioned: profile.provisioned, max: profile.max, depth };
+        Self {
+            index,
+            pool: Pool::new(shape),
+            workers: (0..profile.max).map(|_| None).collect(),
+            queue: VecDeque::with_capacity(profile.queue.min(1024)),
+            status: Status::Loading,
+            stillborn: 0,
+            held_until: 0,
+            growth_timer: false,
+            profile,
+        }
+    }
+
+    pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
+        self.workers.get_mut(usize::from(slot))?.as_deref_mut()
+    }
+
+    /// The worker of a ticket or token, unless that is from an earlier life of the slot.
+    pub(crate) fn worker_of(&mut self, slot: u16, generation: u32) -> Option<&mut Live> {
+        let same = |live: &&mut Live| Key::new(0, live.id.generation) == Key::new(0, generation);
+        self.worker(slot).filter(same)
+    }
+
+    /// Takes a worker in. One that nobody waits for is dropped, and with its channel its life.
+    pub(crate) fn arrived(&mut self, ticket: Ticket, worker: Worker, now: u64) {
+        let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
+        let Worker { pidfd, channel, .. } = worker;
+        if !self.pool.ready(id, now) {
+            let _ = hairtrigger_sandbox::kill(pidfd.as_fd());
+            return;
+        }
+        self.workers[usize::from(id.slot)] = Some(Box::new(Live {
+            id,
+            channel,
+            pidfd,
+            flights: VecDeque::with_capacity(8),
+            killed_for: None,
+            deadline: u64::MAX,
+            timer: None,
+            bell_count: Box::new(0),
+            bell_armed: false,
+            listed: false,
+            posted: 0,
+        }));
+    }
+
+    /// Takes a worker out that is gone; `None` if it never came, or is from an earlier life.
+    pub(crate) fn departed(&mut self, ticket: Ticket) -> Option<Box<Live>> {
+        let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
+        self.pool.gone(id)?;
+        self.workers[usize::from(id.slot)].take()
+    }
+
+    /// Posts a request to a worker, if one is free.
+    pub(crate) fn post(
+        &mut self,
+        head: &Head<'_>,
+        body: &[u8],
+        id: &InvocationId,
+        connection: Key,
+        now: u64,
+        scratch: &mut Vec<u8>,
+    ) -> Dispatch {
+        let Some(worker) = self.pool.take() else { return Dispatch::Wait };
+        let timeout = u64::try_from(self.profile.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let slot = worker.slot;
+        let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
+            unreachable!("the pool gives out only workers that are there")
+        };
+        scratch.clear();
+        let mut header_count = 0;
+        for (name, value) in head.headers.iter() {
+            RequestView::encode_header(scratch, name, value);
+            header_count += 1;
+        }
+        let deadline = now.saturating_add(timeout);
+        let posted = live.channel.post(&RequestView {
+            method: head.method,
+            path: head.path,
+            query: head.query.unwrap_or_default(),
+            headers: scratch,
+            header_count,
+            body,
+            invocation: id,
+            deadline_ns: deadline,
+        });
+        if posted == Posted::Full {
+            // The slab is in use: only with more than one request in a channel.
+            self.pool.release(worker, now);
+            return Dispatch::Wait;
+        }
+        live.posted = live.posted.wrapping_add(1);
+        if live.flights.is_empty() {
+            live.deadline = deadline;
+        }
+        live.flights.push_back(Flight { connection, sequence: live.posted });
+        Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+    }
+}
