@@ -97,6 +97,8 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a busy worker before more are started.
 pub const GROW_AFTER: Duration = Duration::from_millis(1);
+/// Requests wait in a busy worker's channel, behind the one under way, for about this long at most.
+pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 /// So many workers in a row that end before they serve hold further starts back.
 pub const MAX_STILLBORN: u32 = 3;
 /// For how long at first; doubled each time, up to the second.
@@ -111,7 +113,7 @@ pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 // ---- channel ------------------------------------------------------------------------------------
 
 /// Requests that may wait in one worker's channel, the one under way included; a power of two.
-pub const CHANNEL_DEPTH: u32 = 8;
+pub const CHANNEL_DEPTH: u32 = 64;
 /// One slot of either region, in bytes: a descriptor and what is carried inline.
 pub const CHANNEL_SLOT: usize = 4096;
 /// Most header fields of a response.

@@ -29,9 +29,6 @@ use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use registry::Deployed;
 
-/// Invocations in one worker's channel at a time.
-const DEPTH: u32 = 1;
-
 /// What a command line front sees of the daemon's life.
 pub(crate) trait Front {
     /// The daemon serves on this address; its functions are still loading.
@@ -67,7 +64,6 @@ pub(crate) fn run(config: &Config, functions: Vec<Deployed>, front: &dyn Front) 
         functions: functions.iter().map(Deployed::profile).collect(),
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
-        depth: DEPTH,
     })?;
     front.serving(address, &removed);
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {

@@ -23,7 +23,7 @@ impl Shard {
         self.body_bytes -= connection.end_exchange();
         if exchange.keep_alive && !draining {
             connection.phase = Phase::Head;
-            self.advance(key);
+            self.answered.push(key);
         } else {
             self.finish(key);
         }

@@ -76,7 +76,7 @@ impl Shard {
     }
 
     /// A worker has one more invocation.
-    fn posted(&mut self, function: u32, slot: u16, wake: bool) {
+    pub(super) fn posted(&mut self, function: u32, slot: u16, wake: bool) {
         let Some(live) = self.functions.get_mut(function as usize).and_then(|f| f.worker(slot)) else {
             return;
         };
@@ -91,11 +91,11 @@ impl Shard {
         self.arm_worker(function, slot);
     }
 
-    /// Sees to it that a timer fires at or before the worker's deadline.
+    /// Sees to it that a timer fires when the worker must be looked at, or before.
     fn arm_worker(&mut self, function: u32, slot: u16) {
         let Self { functions, wheel, .. } = self;
         let Some(live) = functions.get_mut(function as usize).and_then(|f| f.worker(slot)) else { return };
-        let at = live.deadline;
+        let at = live.look_at();
         if at == u64::MAX || live.timer.is_some_and(|(_, fires)| fires <= at) {
             return;
         }
@@ -165,7 +165,7 @@ impl Shard {
         let Self { functions, connections, now, date, .. } = self;
         let Some(entry) = functions.get_mut(function as usize) else { return false };
         let limit = entry.profile.max_response;
-        let timeout = nanoseconds(entry.profile.timeout);
+        let timeout = entry.profile.timeout;
         let Some(live) = entry.worker(slot) else { return false };
         if live.killed_for.is_some() {
             return false;
@@ -212,13 +212,12 @@ impl Shard {
             return false;
         }
         live.channel.done_with_reply();
-        let flight = live.flights.pop_front();
-        // The next one's time begins now.
-        live.deadline = if live.flights.is_empty() { u64::MAX } else { *now + timeout };
-        let next = live.deadline != u64::MAX;
+        let (flight, lasted) = live.first_ended(*now, timeout);
+        let more = !live.flights.is_empty();
         entry.stillborn = 0;
+        entry.served(lasted);
         entry.pool.release(id, *now);
-        if next {
+        if more {
             self.arm_worker(function, slot);
         }
         if let Some(Flight { connection, .. }) = flight {
@@ -255,10 +254,8 @@ impl Shard {
             let was_begun = begun.wrapping_sub(flight.sequence).cast_signed() >= 0;
             if was_begun {
                 self.answer_outcome(flight.connection, why, true);
-            } else if let Some(connection) = self.connections.get_mut(flight.connection) {
-                connection.phase = Phase::Queued;
-                let queue = &mut self.functions[function as usize].queue;
-                queue.push_front((flight.connection, self.now));
+            } else {
+                self.wait_first(function, flight.connection);
             }
         }
         self.serve_queue(function);
@@ -420,15 +417,58 @@ impl Shard {
         if live.deadline == u64::MAX {
             return;
         }
-        if live.deadline > self.now {
+        if live.look_at() > self.now {
             self.arm_worker(function, slot);
             return;
         }
         // What came in time counts.
         while self.take_reply(function, slot) {}
-        let late = self.functions.get_mut(function as usize).and_then(|f| f.worker_of(slot, key.generation));
-        if late.is_some_and(|live| live.deadline <= self.now) {
+        let now = self.now;
+        let live = self.functions.get_mut(function as usize).and_then(|f| f.worker_of(slot, key.generation));
+        let Some(live) = live else { return };
+        if live.deadline <= now {
             self.fail_worker(function, slot, Outcome::Timeout { limit });
+        } else if live.look_at() <= now {
+            self.take_back(function, slot);
+        } else {
+            self.arm_worker(function, slot);
+        }
+    }
+
+    /// The first flight takes long: those behind it wait for another worker instead.
+    fn take_back(&mut self, function: u32, slot: u16) {
+        let Some(entry) = self.functions.get_mut(function as usize) else { return };
+        let Some(live) = entry.worker(slot) else { return };
+        let id = live.id;
+        let kept = match live.channel.revoke() {
+            Ok(kept) => kept as usize,
+            Err(ProtocolViolation(what)) => {
+                self.fail_worker(function, slot, Outcome::ProtocolViolation { what });
+                return;
+            }
+        };
+        let taken_back = live.flights.split_off(kept.min(live.flights.len()));
+        entry.pool.hold(id);
+        for flight in taken_back.into_iter().rev() {
+            if let Some(entry) = self.functions.get_mut(function as usize) {
+                entry.pool.release(id, self.now);
+            }
+            self.wait_first(function, flight.connection);
+        }
+        self.arm_worker(function, slot);
+        self.serve_queue(function);
+        self.want_workers(function);
+    }
+
+    /// Puts a request that was not begun before those that wait.
+    fn wait_first(&mut self, function: u32, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.phase = Phase::Queued;
+        let since = connection.exchange.as_ref().map_or(self.now, |exchange| exchange.stamps.dispatched);
+        if let Some(entry) = self.functions.get_mut(function as usize) {
+            entry.queue.push_front((key, since));
+            let patience = entry.profile.timeout;
+            self.set_deadline(key, patience);
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
+use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
 use super::reply::InvocationId;
@@ -54,7 +56,9 @@ pub(crate) struct Live {
     pub(crate) flights: VecDeque<Flight>,
     /// Why the shard has killed it.
     pub(crate) killed_for: Option<Outcome>,
-    /// Monotonic time at which the first of its flights is over, in nanoseconds; `u64::MAX` for none.
+    /// When the first of its flights became the first: monotonic, in nanoseconds.
+    pub(crate) head_since: u64,
+    /// When the first of its flights is over; `u64::MAX` for none.
     pub(crate) deadline: u64,
     /// The timer in the wheel, and when it fires: at or before `deadline`.
     pub(crate) timer: Option<(TimerId, u64)>,
@@ -63,7 +67,6 @@ pub(crate) struct Live {
     pub(crate) bell_armed: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
-    posted: u32,
 }
 
 impl Live {
@@ -73,6 +76,31 @@ impl Live {
             self.killed_for = Some(why);
             let _ = hairtrigger_sandbox::kill(self.pidfd.as_fd());
         }
+    }
+
+    /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
+    /// first flight.
+    pub(crate) fn look_at(&self) -> u64 {
+        if self.flights.len() > 1 {
+            self.deadline.min(self.head_since + nanoseconds(WAIT_IN_CHANNEL))
+        } else {
+            self.deadline
+        }
+    }
+
+    /// The first flight is another one, or none.
+    fn head_changed(&mut self, now: u64, timeout: Duration) {
+        self.head_since = now;
+        self.deadline =
+            if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
+    }
+
+    /// The first flight has come to its end; returns how long it was the first, in nanoseconds.
+    pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, u64) {
+        let lasted = now.saturating_sub(self.head_since);
+        let flight = self.flights.pop_front();
+        self.head_changed(now, timeout);
+        (flight, lasted)
     }
 }
 
@@ -91,7 +119,16 @@ pub(crate) struct Function {
     /// No worker is started before then.
     pub(crate) held_until: u64,
     pub(crate) growth_timer: bool,
+    /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
+    service: u64,
+    served: u32,
+    depth: u32,
 }
+
+/// An average of fewer invocations says nothing.
+const ENOUGH_SERVED: u32 = 16;
+/// Weight of one invocation in the average: one in so many.
+const SERVICE_WEIGHT: u64 = 16;
 
 /// What became of a request that was to be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +140,8 @@ pub(crate) enum Dispatch {
 }
 
 impl Function {
-    pub(crate) fn new(index: u32, profile: Profile, depth: u32) -> Self {
-        let shape = Shape { provisioned: profile.provisioned, max: profile.max, depth };
+    pub(crate) fn new(index: u32, profile: Profile) -> Self {
+        let shape = Shape { provisioned: profile.provisioned, max: profile.max, depth: 1 };
         Self {
             index,
             pool: Pool::new(shape),
@@ -114,6 +151,9 @@ impl Function {
             stillborn: 0,
             held_until: 0,
             growth_timer: false,
+            service: 0,
+            served: 0,
+            depth: 1,
             profile,
         }
     }
@@ -142,12 +182,12 @@ impl Function {
             pidfd,
             flights: VecDeque::with_capacity(8),
             killed_for: None,
+            head_since: 0,
             deadline: u64::MAX,
             timer: None,
             bell_count: Box::new(0),
             bell_armed: false,
             listed: false,
-            posted: 0,
         }));
     }
 
@@ -169,7 +209,7 @@ impl Function {
         scratch: &mut Vec<u8>,
     ) -> Dispatch {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
-        let timeout = u64::try_from(self.profile.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let timeout = self.profile.timeout;
         let slot = worker.slot;
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
@@ -180,7 +220,8 @@ impl Function {
             RequestView::encode_header(scratch, name, value);
             header_count += 1;
         }
-        let deadline = now.saturating_add(timeout);
+        // Of one that waits in the channel the time begins later; this is what its function is told.
+        let deadline = now.saturating_add(nanoseconds(timeout));
         let posted = live.channel.post(&RequestView {
             method: head.method,
             path: head.path,
@@ -196,11 +237,28 @@ impl Function {
             self.pool.release(worker, now);
             return Dispatch::Wait;
         }
-        live.posted = live.posted.wrapping_add(1);
-        if live.flights.is_empty() {
-            live.deadline = deadline;
+        live.flights.push_back(Flight { connection, sequence: live.channel.last_posted() });
+        if live.flights.len() == 1 {
+            live.head_changed(now, timeout);
         }
-        live.flights.push_back(Flight { connection, sequence: live.posted });
         Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+    }
+
+    /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's
+    /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
+    pub(crate) fn served(&mut self, lasted: u64) {
+        self.service = (self.service * (SERVICE_WEIGHT - 1) + lasted) / SERVICE_WEIGHT;
+        self.served = self.served.saturating_add(1);
+        if self.served < ENOUGH_SERVED {
+            return;
+        }
+        let fit = nanoseconds(WAIT_IN_CHANNEL) / self.service.max(1);
+        let fit = u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, CHANNEL_DEPTH);
+        // Powers of two, so that it does not change all the time.
+        let depth = 1 << fit.ilog2();
+        if depth != self.depth {
+            self.depth = depth;
+            self.pool.set_depth(depth);
+        }
     }
 }

@@ -46,8 +46,6 @@ pub(crate) struct ShardConfig {
     pub(crate) functions: Vec<Profile>,
     pub(crate) warden: WardenHandle,
     pub(crate) inbox: Arc<Inbox>,
-    /// Most invocations in a worker's channel.
-    pub(crate) depth: u32,
 }
 
 /// What a timer is for, in one word.
@@ -140,6 +138,8 @@ pub(crate) struct Shard {
     /// Channels of workers that are gone, until what was queued for them has been submitted.
     departed: Vec<Box<function::Live>>,
     retired: Vec<Retired>,
+    /// Connections whose input is to be looked at again: their answers are out.
+    answered: Vec<Key>,
     draining: bool,
     drained_out: bool,
 }
@@ -156,9 +156,7 @@ impl Shard {
             listener: Some(config.listener),
             connections: Connections::default(),
             router,
-            functions: functions
-                .map(|(index, profile)| Function::new(index, profile, config.depth))
-                .collect(),
+            functions: functions.map(|(index, profile)| Function::new(index, profile)).collect(),
             busy: Vec::with_capacity(1024),
             wheel: Wheel::new(now, RING_ENTRIES as usize),
             warden: config.warden,
@@ -172,6 +170,7 @@ impl Shard {
             body_bytes: 0,
             departed: Vec::new(),
             retired: Vec::new(),
+            answered: Vec::with_capacity(1024),
             draining: false,
             drained_out: false,
         })
@@ -205,7 +204,16 @@ impl Shard {
         }
         self.collect_replies();
         self.ring_alarms();
+        self.go_on();
         Ok(())
+    }
+
+    /// Looks at the connections whose answers are out. What that leads to may answer further ones at once,
+    /// so this is a list and not a recursion.
+    fn go_on(&mut self) {
+        while let Some(key) = self.answered.pop() {
+            self.advance(key);
+        }
     }
 
     fn completed(&mut self, completion: &Completion) {

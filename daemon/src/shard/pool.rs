@@ -37,6 +37,8 @@ pub(crate) enum State {
     Busy {
         /// Invocations it holds, at least one.
         load: u32,
+        /// It gets no more until it is idle again: the one under way takes long.
+        held: bool,
     },
     /// It gets no more work. It may finish what it holds; then its process ends.
     Draining {
@@ -67,7 +69,7 @@ pub(crate) struct Shape {
     pub(crate) provisioned: u16,
     /// Most workers.
     pub(crate) max: u16,
-    /// Most invocations a worker holds; at least 1, at most [`CHANNEL_DEPTH`].
+    /// Most invocations a worker holds at first; at least 1, at most [`CHANNEL_DEPTH`].
     pub(crate) depth: u32,
 }
 
@@ -82,7 +84,7 @@ pub(crate) struct Pool {
     idle: Vec<u16>,
     /// Slots in `Vacant`.
     vacant: Vec<u16>,
-    /// Slots in `Busy` with room for more; in no particular order. Empty if `depth` is 1.
+    /// Slots in `Busy`, not held, with room for more; in no particular order. Empty if `depth` is 1.
     roomy: Vec<u16>,
     stale: u64,
 }
@@ -91,12 +93,13 @@ pub(crate) struct Pool {
 struct Slot {
     state: State,
     generation: u32,
-    /// Where the slot is in the list that its state puts it on.
+    /// The list that it is on, and where.
+    on: Option<List>,
     place: u16,
 }
 
 /// The list that a slot is on.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum List {
     Idle,
     Vacant,
@@ -112,7 +115,12 @@ impl Pool {
         let Shape { provisioned, max, depth } = shape;
         assert!((1..=MAX_WORKERS).contains(&usize::from(max)) && provisioned <= max, "{shape:?}");
         assert!((1..=CHANNEL_DEPTH).contains(&depth), "{shape:?}");
-        let slots = (0..max).map(|slot| Slot { state: State::Vacant, generation: 0, place: max - 1 - slot });
+        let slots = (0..max).map(|slot| Slot {
+            state: State::Vacant,
+            generation: 0,
+            on: Some(List::Vacant),
+            place: max - 1 - slot,
+        });
         Self {
             shape,
             slots: slots.collect(),
@@ -120,7 +128,7 @@ impl Pool {
             idle: Vec::with_capacity(max.into()),
             // The lowest slot is taken first.
             vacant: (0..max).rev().collect(),
-            roomy: Vec::with_capacity(if depth > 1 { max.into() } else { 0 }),
+            roomy: Vec::with_capacity(max.into()),
             stale: 0,
         }
     }
@@ -163,20 +171,51 @@ impl Pool {
     pub(crate) fn take(&mut self) -> Option<WorkerId> {
         let slot = *self.idle.last().or_else(|| self.roomy.last())?;
         let load = self.slots[usize::from(slot)].state.load() + 1;
-        self.transition(slot, State::Busy { load });
+        self.transition(slot, State::Busy { load, held: false });
         Some(self.id(slot))
     }
 
     /// The worker has done with one of its invocations. False if it held none.
     pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
         match self.live(id) {
-            Some(State::Busy { load: 1 }) => self.transition(id.slot, State::Idle { since: now }),
-            Some(State::Busy { load }) => self.transition(id.slot, State::Busy { load: load - 1 }),
+            Some(State::Busy { load: 1, .. }) => self.transition(id.slot, State::Idle { since: now }),
+            Some(State::Busy { load, held }) => {
+                self.transition(id.slot, State::Busy { load: load - 1, held })
+            }
             Some(State::Draining { load: load @ 1.. }) => {
                 self.transition(id.slot, State::Draining { load: load - 1 })
             }
             Some(State::Draining { load: 0 } | State::Idle { .. } | State::Starting | State::Vacant)
             | None => false,
+        }
+    }
+
+    /// The worker gets no more until it is idle again. False if it is not busy.
+    pub(crate) fn hold(&mut self, id: WorkerId) -> bool {
+        match self.live(id) {
+            Some(State::Busy { load, held: false }) => {
+                self.transition(id.slot, State::Busy { load, held: true })
+            }
+            Some(
+                State::Busy { held: true, .. }
+                | State::Idle { .. }
+                | State::Starting
+                | State::Draining { .. }
+                | State::Vacant,
+            )
+            | None => false,
+        }
+    }
+
+    /// Changes how many invocations a worker may hold. Those that hold more keep them.
+    ///
+    /// # Panics
+    /// If it is not 1 to [`CHANNEL_DEPTH`].
+    pub(crate) fn set_depth(&mut self, depth: u32) {
+        assert!((1..=CHANNEL_DEPTH).contains(&depth), "depth {depth}");
+        self.shape.depth = depth;
+        for slot in 0..self.shape.max {
+            self.list_anew(slot);
         }
     }
 
@@ -238,7 +277,7 @@ impl Pool {
     fn transition(&mut self, slot: u16, to: State) -> bool {
         let entry = &mut self.slots[usize::from(slot)];
         let from = entry.state;
-        debug_assert!(from.may_become(to, self.shape.depth), "slot {slot}: {from:?} to {to:?}");
+        debug_assert!(from.may_become(to), "slot {slot}: {from:?} to {to:?}");
         entry.state = to;
         if to == State::Vacant {
             // After 2³² lives of one slot an id could recur; ids do not live that long.
@@ -246,16 +285,24 @@ impl Pool {
         }
         *self.counts.of(from) -= 1;
         *self.counts.of(to) += 1;
-        let (left, joined) = (from.list(self.shape.depth), to.list(self.shape.depth));
-        if left != joined {
-            if let Some(list) = left {
-                self.remove(list, slot);
-            }
-            if let Some(list) = joined {
-                self.push(list, slot);
-            }
-        }
+        self.list_anew(slot);
         true
+    }
+
+    /// Puts a slot on the list that its state asks for.
+    fn list_anew(&mut self, slot: u16) {
+        let entry = &mut self.slots[usize::from(slot)];
+        let (left, joined) = (entry.on, entry.state.list(self.shape.depth));
+        if left == joined {
+            return;
+        }
+        entry.on = joined;
+        if let Some(list) = left {
+            self.remove(list, slot);
+        }
+        if let Some(list) = joined {
+            self.push(list, slot);
+        }
     }
 
     fn list(&mut self, list: List) -> &mut Vec<u16> {
@@ -302,7 +349,7 @@ impl State {
     /// Invocations held.
     fn load(self) -> u32 {
         match self {
-            Self::Busy { load } | Self::Draining { load } => load,
+            Self::Busy { load, .. } | Self::Draining { load } => load,
             Self::Vacant | Self::Starting | Self::Idle { .. } => 0,
         }
     }
@@ -312,23 +359,24 @@ impl State {
         match self {
             Self::Vacant => Some(List::Vacant),
             Self::Idle { .. } => Some(List::Idle),
-            Self::Busy { load } if load < depth => Some(List::Roomy),
+            Self::Busy { load, held: false } if load < depth => Some(List::Roomy),
             Self::Busy { .. } | Self::Starting | Self::Draining { .. } => None,
         }
     }
 
     /// Whether the life of a worker has this step.
-    fn may_become(self, to: Self, depth: u32) -> bool {
+    fn may_become(self, to: Self) -> bool {
         match (self, to) {
             (Self::Vacant, Self::Starting)
             | (Self::Starting, Self::Idle { .. } | Self::Draining { load: 0 } | Self::Vacant)
-            | (Self::Idle { .. }, Self::Busy { load: 1 } | Self::Draining { load: 0 } | Self::Vacant)
-            | (Self::Busy { load: 1 }, Self::Idle { .. })
+            | (Self::Idle { .. }, Self::Busy { load: 1, .. } | Self::Draining { load: 0 } | Self::Vacant)
+            | (Self::Busy { load: 1, .. }, Self::Idle { .. })
             | (Self::Busy { .. } | Self::Draining { .. }, Self::Vacant) => true,
-            (Self::Busy { load: from }, Self::Busy { load: to }) => {
-                from.abs_diff(to) == 1 && to >= 1 && to <= depth
+            (Self::Busy { load: from, held: was }, Self::Busy { load: to, held }) => {
+                let lighter = from == to + 1 && to >= 1 && was == held;
+                lighter || (from + 1 == to && !was && !held) || (from == to && !was && held)
             }
-            (Self::Busy { load: from }, Self::Draining { load: to }) => from == to,
+            (Self::Busy { load: from, .. }, Self::Draining { load: to }) => from == to,
             (Self::Draining { load: from }, Self::Draining { load: to }) => from == to + 1,
             (
                 Self::Vacant | Self::Starting | Self::Idle { .. } | Self::Busy { .. } | Self::Draining { .. },

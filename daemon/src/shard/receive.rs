@@ -9,6 +9,7 @@ use hairtrigger_sandbox::limits::{
 };
 
 use super::connection::{Exchange, Phase, Stamps};
+use super::function::{Dispatch, Status};
 use super::parse::{BadRequest, Version, parse_head};
 use super::ring::{Completion, Key};
 use super::route::Route;
@@ -175,13 +176,30 @@ impl Shard {
                     return Next::Wait;
                 };
                 exchange.length = length;
-                connection.exchange = Some(exchange);
-                if connection.input.len() >= length {
-                    self.submit(key);
-                    return Next::Again;
+                if connection.input.len() < length {
+                    connection.exchange = Some(exchange);
+                    self.await_body(key, wants_continue);
+                    return Next::Wait;
                 }
-                self.await_body(key, wants_continue);
-                Next::Wait
+                let function = &mut functions[index.0 as usize];
+                // The common case: whole, nobody waits, a worker is free. No second look at the head.
+                if function.queue.is_empty() && matches!(function.status, Status::Ready) {
+                    let body = &connection.input[head_len..length];
+                    let id = &exchange.id;
+                    if let Dispatch::Posted { slot, wake } =
+                        function.post(&head, body, id, key, *now, &mut scratch.encoded)
+                    {
+                        exchange.stamps.dispatched = *now;
+                        connection.exchange = Some(exchange);
+                        connection.phase = Phase::Invoked;
+                        connection.deadline = u64::MAX;
+                        self.posted(index.0, slot, wake);
+                        return Next::Wait;
+                    }
+                }
+                connection.exchange = Some(exchange);
+                self.submit(key);
+                Next::Again
             }
             Ok(Route::System(path)) => {
                 let healthy = path == b"health";

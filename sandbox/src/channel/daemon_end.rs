@@ -7,8 +7,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::layout::{
-    Geometry, REPLY_BODY, REPLY_HEADERS, REPLY_INLINE, REQUEST_INLINE, ReplyControl, ReplyDescriptor,
-    RequestControl, RequestDescriptor, Verdict,
+    Geometry, REPLY_BODY, REPLY_HEADERS, REPLY_INLINE, REQUEST_INLINE, REVOKED, ReplyControl,
+    ReplyDescriptor, RequestControl, RequestDescriptor, Verdict,
 };
 use super::region::Region;
 use crate::limits::{CHANNEL_DEPTH, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
@@ -169,6 +169,8 @@ pub struct DaemonEnd {
     posted: u32,
     /// Sequence number of the last reply taken.
     taken: u32,
+    /// Requests that were taken back, the first and the last, until the reply before them is taken.
+    revoked: Option<(u32, u32)>,
     /// The request that uses the slab, if one does.
     slab_user: Option<u32>,
     /// Tags of the requests under way, by slot.
@@ -195,6 +197,7 @@ impl DaemonEnd {
             bell: bell.try_clone()?,
             posted: 0,
             taken: 0,
+            revoked: None,
             slab_user: None,
             tags: [0; CHANNEL_DEPTH as usize],
             next_tag: u64::from_ne_bytes(seed),
@@ -327,10 +330,60 @@ impl DaemonEnd {
         unsafe { self.reply.atomics(Geometry::slot(sequence)) }
     }
 
-    /// Whether the worker says that it has begun the request posted last. Hostile: only ever a reason to
-    /// treat the worker's own invocations worse.
+    /// Sequence number of the request posted last.
+    pub fn last_posted(&self) -> u32 {
+        self.posted
+    }
+
+    /// Sequence number of the last request that the worker says it has begun. Hostile: only ever a reason
+    /// to treat the worker's own invocations worse.
     pub fn begun(&self) -> u32 {
-        self.reply_control().begun.load(Ordering::Relaxed)
+        let claim = self.reply_control().claim.load(Ordering::SeqCst);
+        u32::try_from(claim & !REVOKED).unwrap_or(u32::MAX)
+    }
+
+    /// Takes back the requests that the worker has not begun; returns how many it keeps. Those taken back
+    /// will not be begun, unless the worker is hostile, and then its replies to them are not looked at.
+    pub fn revoke(&mut self) -> Result<u32, ProtocolViolation> {
+        /// A worker that runs ahead this often meanwhile is not slow.
+        const TRIES: usize = 4;
+        if self.revoked.is_some() {
+            return Ok(self.under_way());
+        }
+        self.control().resume.store(self.posted, Ordering::Release);
+        for _ in 0..TRIES {
+            let begun = self.begun();
+            let kept = begun.wrapping_sub(self.taken);
+            if kept > self.under_way() {
+                return Err(ProtocolViolation("a claim on a request that was not posted"));
+            }
+            if kept == self.under_way() {
+                return Ok(kept);
+            }
+            let claim = &self.reply_control().claim;
+            let (from, to) = (u64::from(begun), u64::from(begun) | REVOKED);
+            if claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                continue;
+            }
+            let first = begun.wrapping_add(1);
+            self.revoked = Some((first, self.posted));
+            if self.slab_user.is_some_and(|user| user.wrapping_sub(first).cast_signed() >= 0) {
+                self.slab_user = None;
+            }
+            self.skip_revoked();
+            return Ok(kept);
+        }
+        Ok(self.under_way())
+    }
+
+    /// Counts revoked requests as taken once everything before them is.
+    fn skip_revoked(&mut self) {
+        if let Some((first, last)) = self.revoked
+            && self.taken.wrapping_add(1) == first
+        {
+            self.taken = last;
+            self.revoked = None;
+        }
     }
 
     /// Takes the next reply, if there is one.
@@ -342,9 +395,9 @@ impl DaemonEnd {
         let descriptor = self.descriptor(sequence);
         let published = descriptor.sequence.load(Ordering::Acquire);
         if published != sequence {
-            // What the slot held before: nothing, or the reply of one round earlier.
-            let before = sequence.wrapping_sub(CHANNEL_DEPTH);
-            let known = published == 0 || published == before;
+            // What the slot held before: nothing, or the reply of some rounds earlier.
+            let age = sequence.wrapping_sub(published);
+            let known = published == 0 || (age % CHANNEL_DEPTH == 0 && age < u32::MAX / 2);
             return if known { Ok(None) } else { Err(ProtocolViolation("a reply out of sequence")) };
         }
         // Each field is read once; from here on only these copies count.
@@ -391,6 +444,7 @@ impl DaemonEnd {
         let body =
             Body { start: self.reply.at(at, body_len), length: body_len, _region: std::marker::PhantomData };
         self.taken = sequence;
+        self.skip_revoked();
         if self.slab_user == Some(sequence) {
             self.slab_user = None;
         }

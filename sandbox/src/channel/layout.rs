@@ -32,6 +32,8 @@ pub(crate) struct RequestControl {
     pub(crate) bell: AtomicU32,
     /// Sequence number of the last reply taken.
     pub(crate) taken: AtomicU32,
+    /// Where to go on after a revocation: every request up to this one is either begun or revoked.
+    pub(crate) resume: AtomicU32,
 }
 
 /// First page of the reply region. Written by the worker: hostile.
@@ -39,9 +41,13 @@ pub(crate) struct RequestControl {
 pub(crate) struct ReplyControl {
     /// Not 0: the worker sleeps, or is about to.
     pub(crate) sleeping: AtomicU32,
-    /// Sequence number of the last request begun.
-    pub(crate) begun: AtomicU32,
+    /// Sequence number of the last request begun, and [`REVOKED`]. The worker claims each request by a
+    /// compare-and-swap before it reads it; the daemon takes back those that are not claimed by another.
+    pub(crate) claim: AtomicU64,
 }
+
+/// In [`ReplyControl::claim`]: the requests behind the claimed one have been taken back.
+pub(crate) const REVOKED: u64 = 1 << 32;
 
 /// Head of a request slot.
 #[repr(C, align(64))]

@@ -68,10 +68,26 @@ impl WorkerEnd {
         unsafe { self.reply.atomics(0) }
     }
 
-    /// Waits for the next request and begins it.
+    /// Waits for the next request and claims it.
     pub(crate) fn next(&mut self) {
-        let next = self.begun.wrapping_add(1);
-        // `posted` runs ahead of `begun`; the difference is what waits.
+        loop {
+            self.wait();
+            let next = self.begun.wrapping_add(1);
+            let claim = &self.reply_control().claim;
+            let (from, to) = (u64::from(self.begun), u64::from(next));
+            if claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                self.begun = next;
+                return;
+            }
+            // The daemon has taken back what waited here, and says where to go on.
+            let resume = self.control().resume.load(Ordering::Acquire);
+            claim.store(u64::from(resume), Ordering::SeqCst);
+            self.begun = resume;
+        }
+    }
+
+    /// Waits until a request is there that was not begun.
+    fn wait(&self) {
         while self.control().posted.load(Ordering::Acquire) == self.begun {
             self.reply_control().sleeping.store(1, Ordering::Relaxed);
             // Pairs with the daemon's fence between storing `posted` and loading `sleeping`.
@@ -81,8 +97,6 @@ impl WorkerEnd {
             }
             self.reply_control().sleeping.store(0, Ordering::Relaxed);
         }
-        self.begun = next;
-        self.reply_control().begun.store(next, Ordering::Relaxed);
     }
 
     /// Waits until the daemon has taken the reply that lies in the slab.

@@ -45,7 +45,7 @@ fn a_worker_holds_as_many_as_it_may_and_idle_ones_come_first() {
     let order: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
     assert_eq!(order[..2], [workers[1], workers[0]], "idle first");
     assert_eq!(order.len(), 6);
-    assert!(workers.iter().all(|&worker| pool.state(worker) == Some(State::Busy { load: 3 })));
+    assert!(workers.iter().all(|&worker| pool.state(worker) == Some(State::Busy { load: 3, held: false })));
     assert!(pool.release(workers[0], 0));
     assert_eq!(pool.take(), Some(workers[0]));
 }
@@ -205,7 +205,7 @@ proptest! {
                     }
                     if let Some(id) = id {
                         let load = load(&id) + 1;
-                        model.set(id, Some(State::Busy { load }));
+                        model.set(id, Some(State::Busy { load, held: false }));
                     }
                 }
                 Step::Ready(back) => {
@@ -219,8 +219,8 @@ proptest! {
                 Step::Release(back) => {
                     let Some(id) = pick(back) else { continue };
                     let next = match model.live.get(&id) {
-                        Some(State::Busy { load: 1 }) => Some(State::Idle { since: now }),
-                        Some(&State::Busy { load }) => Some(State::Busy { load: load - 1 }),
+                        Some(State::Busy { load: 1, .. }) => Some(State::Idle { since: now }),
+                        Some(&State::Busy { load, held }) => Some(State::Busy { load: load - 1, held }),
                         Some(&State::Draining { load }) if load > 0 => Some(State::Draining { load: load - 1 }),
                         _ => None,
                     };
