@@ -350,9 +350,15 @@ impl DaemonEnd {
         if self.revoked.is_some() {
             return Ok(self.under_way());
         }
-        self.control().resume.store(self.posted, Ordering::Release);
         for _ in 0..TRIES {
-            let begun = self.begun();
+            let claim = &self.reply_control().claim;
+            let seen = claim.load(Ordering::SeqCst);
+            if seen & REVOKED != 0 {
+                // It has not noticed the revocation before this one; where it goes on is settled already.
+                return Ok(self.under_way());
+            }
+            // Wider values are as wrong as any other that was not posted.
+            let begun = u32::try_from(seen).unwrap_or(self.taken.wrapping_sub(1));
             let kept = begun.wrapping_sub(self.taken);
             if kept > self.under_way() {
                 return Err(ProtocolViolation("a claim on a request that was not posted"));
@@ -360,9 +366,10 @@ impl DaemonEnd {
             if kept == self.under_way() {
                 return Ok(kept);
             }
-            let claim = &self.reply_control().claim;
-            let (from, to) = (u64::from(begun), u64::from(begun) | REVOKED);
-            if claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            // Before the claim is marked: whoever sees the mark finds where to go on.
+            self.control().resume.store(self.posted, Ordering::Release);
+            let revoked = seen | REVOKED;
+            if claim.compare_exchange(seen, revoked, Ordering::SeqCst, Ordering::SeqCst).is_err() {
                 continue;
             }
             let first = begun.wrapping_add(1);
