@@ -192,7 +192,7 @@ typedef struct ht_function {
     int32_t (*worker_start)(const ht_host *host, void *state);
 
     /* Called for each invocation. 0: the response is sent. Any other result: the invocation ends as
-     * "function error", the caller gets 502 and not the response; say why with `log` first. The worker
+     * "function error", the caller gets 500 and not the response; say why with `log` first. The worker
      * stays, so `state` must be in order either way. */
     int32_t (*invoke)(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request);
 
