@@ -132,7 +132,8 @@ typedef struct ht_host {
     uint32_t struct_size; /* of the host's ht_host, in bytes; for HT_HAS */
 
     /* Writes one line of `len` bytes to the function's log, tagged with the invocation under way, if any.
-     * The text is copied, and cut if it is too long. From any thread, in any entry. Cannot fail. */
+     * The text is copied, cut if it is too long, and line feeds in it become spaces. From any thread, in any
+     * entry. Cannot fail. */
     void (*log)(uint32_t level, const void *text, size_t len);
 
     /* Nanoseconds of CLOCK_MONOTONIC, now. From any thread, in any entry. Cannot fail. */
@@ -149,8 +150,9 @@ typedef struct ht_host {
      * HT_INVALID: out of these bounds. */
     int32_t (*set_status)(ht_invocation *invocation, uint32_t status);
 
-    /* Adds a header field. The host itself writes content-length, connection, date and the like: naming
-     * one of those is HT_INVALID, as is a name that is no HTTP token or a value with control characters.
+    /* Adds a header field. Those of the connection (content-length, transfer-encoding, connection, date and
+     * the like) are the daemon's to write: one that is added here is accepted and not sent.
+     * HT_INVALID: a name that is no HTTP token, or a value with control characters other than tab.
      * HT_TOO_LARGE: too many fields, or too long in sum. */
     int32_t (*add_header)(ht_invocation *invocation, const void *name, size_t name_len, const void *value,
                           size_t value_len);
@@ -162,7 +164,8 @@ typedef struct ht_host {
     /* Saves the copy that `write` makes: room for `len` more bytes of body, to be written in place and then
      * committed. The room is the host's, has no alignment, holds unspecified bytes that may be read, and
      * is valid until the next reserve, commit or write, or until `invoke` returns.
-     * NULL: the body would exceed `max_response` (as HT_TOO_LARGE), or `len` is 0. */
+     * NULL: the body would exceed `max_response` (as HT_TOO_LARGE). For a `len` of 0, whatever comes back
+     * must not be used. */
     uint8_t *(*reserve)(ht_invocation *invocation, size_t len);
 
     /* Appends the first `len` bytes of the last reservation to the body, and ends the reservation.
@@ -170,8 +173,8 @@ typedef struct ht_host {
     int32_t (*commit)(ht_invocation *invocation, size_t len);
 
     /* `size` bytes of memory, aligned to `align` (a power of two, at most 4096), with unspecified content.
-     * The function's until `invoke` returns; it is not freed one by one. NULL: there is none left, `size`
-     * is 0, or `align` is bad. */
+     * The function's until `invoke` returns; it is not freed one by one. NULL: there is none left, or
+     * `align` is bad. For a `size` of 0, whatever comes back must not be used. */
     void *(*alloc)(ht_invocation *invocation, size_t size, size_t align);
 } ht_host;
 
@@ -192,7 +195,7 @@ typedef struct ht_function {
     int32_t (*worker_start)(const ht_host *host, void *state);
 
     /* Called for each invocation. 0: the response is sent. Any other result: the invocation ends as
-     * "function error", the caller gets 502 and not the response; say why with `log` first. The worker
+     * "function error", the caller gets 500 and not the response; say why with `log` first. The worker
      * stays, so `state` must be in order either way. */
     int32_t (*invoke)(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request);
 

@@ -44,7 +44,7 @@ pub const fn check(abi_version: u32, struct_size: u32, has_invoke: bool) -> Resu
     if abi_version != raw::ABI_VERSION {
         return Err(Mismatch::Version { expected: raw::ABI_VERSION, found: abi_version });
     }
-    if struct_size < FUNCTION_SIZE_V1 || struct_size > FUNCTION_SIZE || struct_size % 8 != 0 {
+    if struct_size < FUNCTION_SIZE_V1 || struct_size > FUNCTION_SIZE || !struct_size.is_multiple_of(8) {
         return Err(Mismatch::Size { expected: FUNCTION_SIZE, found: struct_size });
     }
     if !has_invoke {

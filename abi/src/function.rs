@@ -41,6 +41,6 @@ pub trait Function: Sized + 'static {
     ///
     /// # Errors
     /// The invocation ends as *function error*: the response is dropped, the message logged, and the caller
-    /// gets status 502. For a mistake of the caller, answer with a status of 400 or more and return `Ok`.
+    /// gets status 500. For a mistake of the caller, answer with a status of 400 or more and return `Ok`.
     fn invoke(&mut self, request: &Request<'_>, response: &mut Response<'_>) -> Result<(), Error>;
 }

@@ -12,7 +12,7 @@ use std::slice;
 /// fails, what was written is dropped.
 ///
 /// Without [`set_status`](Response::set_status) the status is 200. The host writes the fields that belong to
-/// the connection (`content-length`, `connection`, `date`, …) itself.
+/// the connection (`content-length`, `connection`, `date`, …) itself, and does not send a function's.
 pub struct Response<'a> {
     host: Host,
     invocation: *mut raw::Invocation,
@@ -41,8 +41,8 @@ impl Response<'_> {
     /// Adds a header field.
     ///
     /// # Errors
-    /// [`Refused::Invalid`] for a name that is no HTTP token or is the host's to write, and for a value with
-    /// control characters; [`Refused::TooLarge`] for too many or too long ones.
+    /// [`Refused::Invalid`] for a name that is no HTTP token, and for a value with control characters other
+    /// than tab; [`Refused::TooLarge`] for too many or too long ones.
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), Refused> {
         let value = value.as_ref();
         // SAFETY: the handle as in `set_status`; both addresses with their lengths are borrowed slices, which

@@ -1,5 +1,5 @@
-//! The example functions in C, run in a host of the tests' own under the address and undefined-behaviour
-//! sanitizers: without daemon and sandbox, so that a mistake of theirs is seen as such.
+//! The functions in C, run in a host of the tests' own under the address and undefined-behaviour sanitizers:
+//! without daemon and sandbox, so that a mistake of theirs is seen as such, and a crime succeeds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests stand in the workspace")
 }
 
-/// Links `plugin` (relative to the workspace) with the ABI host, sanitized.
-fn build(plugin: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-host");
+/// Links `plugin` (relative to the workspace) with the ABI host, sanitized. Tests run side by side, so each builds
+/// into a directory of its own.
+fn build(test: &str, plugin: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-host").join(test);
     fs::create_dir_all(&directory).expect("the target directory is writable");
     let name = Path::new(plugin).file_stem().expect("a plugin has a name");
     let executable = directory.join(name);
@@ -41,8 +42,8 @@ fn build(plugin: &str) -> PathBuf {
     executable
 }
 
-fn run(plugin: &str) -> Output {
-    Command::new(build(plugin))
+fn run(test: &str, plugin: &str) -> Output {
+    Command::new(build(test, plugin))
         .env_remove("ASAN_OPTIONS")
         .env_remove("UBSAN_OPTIONS")
         .output()
@@ -72,7 +73,7 @@ fn answered(case: &str, content_type: &str, body: &[u8], shown: &str) -> String 
 
 #[test]
 fn echo_answers_each_case_and_the_sanitizers_have_nothing_to_say() {
-    let output = run("plugins/echo/echo.c");
+    let output = run("echo", "plugins/echo/echo.c");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && errors.is_empty(), "{}\n{errors}", output.status);
 
@@ -102,7 +103,7 @@ fn echo_answers_each_case_and_the_sanitizers_have_nothing_to_say() {
 
 #[test]
 fn a_plugin_that_reads_a_byte_too_far_is_caught() {
-    let output = run("tests/abi-host/overread.c");
+    let output = run("overread", "tests/abi-host/overread.c");
     assert!(!output.status.success(), "the address sanitizer let an overread pass");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("heap-buffer-overflow"), "{errors}");
@@ -110,8 +111,48 @@ fn a_plugin_that_reads_a_byte_too_far_is_caught() {
 
 #[test]
 fn a_plugin_that_keeps_what_it_was_lent_is_caught() {
-    let output = run("tests/abi-host/keeps.c");
+    let output = run("keeps", "tests/abi-host/keeps.c");
     assert!(!output.status.success(), "the address sanitizer let a use after the invocation pass");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("heap-use-after-free"), "{errors}");
+}
+
+#[test]
+fn each_crime_is_real_where_nothing_stops_it() {
+    // A sandbox that stops a crime which would not have worked anyway has shown nothing.
+    let body = |crime: &str| {
+        let output = run("crimes", &format!("plugins/hostile/{crime}/{crime}.c"));
+        let text = String::from_utf8(output.stdout).expect("the host prints text");
+        let first = text.lines().next().unwrap_or_default().to_owned();
+        first.split_once(" body=").unwrap_or_else(|| panic!("{crime} did not answer: {first}")).1.to_owned()
+    };
+    assert!(body("01-open-passwd").starts_with("root:"));
+    assert!(["connect: connected", "connect: Connection refused"].contains(&&*body("13-tcp-connect")));
+    assert_eq!(body("22-fork"), "fork: a child lived");
+    assert_eq!(body("39-io-uring"), "io_uring_setup: a ring");
+
+    let output = run("crimes", "plugins/hostile/55-stack-overflow/55-stack-overflow.c");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stack-overflow"), "{output:?}");
+    let output = run("crimes", "plugins/hostile/63-exit/63-exit.c");
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    // 51 and 59 would take gigabytes and minutes: that they compile is tested below.
+}
+
+#[test]
+fn every_function_in_c_compiles_without_a_warning() {
+    let folders = ["plugins", "plugins/hostile"].map(|folder| root().join(folder));
+    let mut sources = Vec::new();
+    for folder in folders.iter().flat_map(|folder| fs::read_dir(folder).expect("the folder is there")) {
+        let folder = folder.expect("the folder can be read").path();
+        if folder.is_dir() {
+            let files = fs::read_dir(&folder)
+                .expect("the folder can be read")
+                .map(|file| file.expect("a file").path());
+            sources.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "c")));
+        }
+    }
+    assert!(sources.len() >= 9, "echo and eight crimes, but found {sources:?}");
+    for source in sources {
+        build("compile", source.strip_prefix(root()).expect("below the root").to_str().expect("plain names"));
+    }
 }
