@@ -101,6 +101,11 @@ impl Guarded {
         Ok(Self { child, name, output })
     }
 
+    /// The file that its output goes to.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// The process id at the root of the tree.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

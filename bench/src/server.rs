@@ -125,6 +125,11 @@ impl Server {
         self.kind
     }
 
+    /// The file that the server's output goes to.
+    pub(crate) fn output(&self) -> &Path {
+        self.process.output()
+    }
+
     /// The root of its process tree.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()

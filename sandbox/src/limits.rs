@@ -99,7 +99,9 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 pub const GROW_AFTER: Duration = Duration::from_millis(1);
 /// Requests wait in a busy worker's channel, behind the one under way, for about this long at most.
 pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
-/// So many workers in a row that end before they serve hold further starts back.
+/// A worker that ends earlier than this after its start, without having served, counts as stillborn.
+pub const STILLBORN_AGE: Duration = Duration::from_secs(1);
+/// So many stillborn workers in a row hold further starts back.
 pub const MAX_STILLBORN: u32 = 3;
 /// For how long at first; doubled each time, up to the second.
 pub const START_HOLD: Duration = Duration::from_millis(500);

@@ -1,19 +1,18 @@
 //! Starts of the daemon's workers: provoked from outside, timed by the daemon.
 //!
-//! The daemon's part of the contract is `GET /_/starts`: a JSON object with every start since the daemon
-//! began, oldest first, in microseconds:
+//! The daemon writes a line for every start, in microseconds:
 //!
-//! ```json
-//! {"fork_us": [291.5, 288.0], "load_us": [1402.1]}
+//! ```text
+//! loaded hello in 1402 us
+//! started a worker of hello in 291 us
 //! ```
 //!
-//! `fork_us` counts from the decision to fork until the worker can be given a request, `load_us` from the
-//! decision to load until the template is ready.
+//! The first counts from the decision to load until the template is ready, the second from the decision to
+//! fork until the worker can be given a request.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 
 use crate::cpu::{Node, Tree};
 use crate::process::signal;
@@ -24,7 +23,7 @@ use crate::{HELLO, interrupt};
 const REPLACEMENT: Duration = Duration::from_secs(10);
 
 /// Starts of a daemon, oldest first, in microseconds.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Starts {
     /// Of workers, forked from a template.
     pub(super) fork_us: Vec<f64>,
@@ -35,10 +34,33 @@ pub(super) struct Starts {
 /// Every start of `daemon` until now.
 ///
 /// # Errors
-/// If the daemon does not answer `/_/starts` as the contract says.
+/// If the daemon's output cannot be read.
 pub(super) fn hairtrigger_starts(daemon: &Server) -> Result<Starts> {
-    let body = daemon.get("/_/starts")?;
-    serde_json::from_slice(&body).context("the answer to GET /_/starts is not the expected JSON")
+    let path = daemon.output();
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Starts::of(&text))
+}
+
+impl Starts {
+    /// The starts that a daemon's output tells of.
+    fn of(output: &str) -> Self {
+        let mut starts = Self::default();
+        // The last line may be written just now.
+        let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        for line in whole.lines() {
+            let Some((what, took)) = line.strip_suffix(" us").and_then(|line| line.rsplit_once(" in "))
+            else {
+                continue;
+            };
+            let Ok(took) = took.parse() else { continue };
+            if what.starts_with("started a worker of ") {
+                starts.fork_us.push(took);
+            } else if what.starts_with("loaded ") {
+                starts.load_us.push(took);
+            }
+        }
+        starts
+    }
 }
 
 /// Kills an idle worker and gives the time of the fork start that replaces it, in microseconds.
@@ -172,9 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_read_as_the_contract_says() {
-        let starts: Starts = serde_json::from_str(r#"{"fork_us":[291.5,288],"load_us":[]}"#).expect("valid");
-        assert_eq!(starts, Starts { fork_us: vec![291.5, 288.0], load_us: vec![] });
-        assert!(serde_json::from_str::<Starts>(r#"{"fork_us":[]}"#).is_err());
+    fn starts_are_read_from_whole_lines() {
+        let output = "serving on http://127.0.0.1:1\nloaded hello in 1402 us\n\
+                      started a worker of hello in 291 us\n[hello] in 3 us\n\
+                      started a worker of hello in 288 us\nstarted a worker of hello in 1";
+        assert_eq!(Starts::of(output), Starts { fork_us: vec![291.0, 288.0], load_us: vec![1402.0] });
     }
 }

@@ -51,6 +51,10 @@ impl Front for Lines {
         }
     }
 
+    fn started(&self, function: &Deployed, took: Duration) {
+        Self::line(format_args!("started a worker of {} in {} us", function.manifest.name, took.as_micros()));
+    }
+
     fn failed(&self, function: &Deployed, reason: &str) {
         Self::line(format_args!("function {} cannot be served: {reason}", function.manifest.name));
     }

@@ -22,7 +22,6 @@ use hairtrigger_sandbox::janitor::Janitor;
 use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX};
 use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
@@ -35,6 +34,8 @@ pub(crate) trait Front {
     fn serving(&self, address: SocketAddr, removed: &Removed);
     /// A function is loaded.
     fn loaded(&self, function: &Deployed, took: Duration);
+    /// A worker of a function was forked.
+    fn started(&self, function: &Deployed, took: Duration);
     /// A function is not loaded.
     fn failed(&self, function: &Deployed, reason: &str);
     /// A line of a function's output.
@@ -56,7 +57,7 @@ pub(crate) fn run(config: &Config, functions: Vec<Deployed>, front: &dyn Front) 
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr()?;
     let inbox = Arc::new(Inbox::new()?);
-    let (sink, events, lines) = sink::sink(Arc::clone(&inbox));
+    let (sink, heard) = sink::sink(Arc::clone(&inbox));
     let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
     let shard = start_shard(ShardConfig {
         number: 0,
@@ -71,7 +72,7 @@ pub(crate) fn run(config: &Config, functions: Vec<Deployed>, front: &dyn Front) 
     }
     let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front };
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(events, lines));
+    let result = tokio_uring::start(control.run(heard));
     inbox.tell(ToShard::Drain);
     let ended = shard.join();
     sandbox.stop().context("the groups of the functions cannot be removed")?;
@@ -134,16 +135,13 @@ struct Control<'c> {
 }
 
 impl Control<'_> {
-    async fn run(
-        self,
-        mut events: UnboundedReceiver<Event>,
-        mut lines: UnboundedReceiver<sink::Output>,
-    ) -> io::Result<()> {
+    async fn run(self, heard: sink::Heard) -> io::Result<()> {
+        let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (written, mut texts) = tokio::sync::mpsc::unbounded_channel();
         let (again, mut reloads) = tokio::sync::mpsc::unbounded_channel();
-        // Reloads in a row, by function.
+        // Reloads in a row of a template from which no worker was forked, by function.
         let mut failures: HashMap<u32, u32> = HashMap::new();
         loop {
             tokio::select! {
@@ -185,12 +183,18 @@ impl Control<'_> {
                     // The sink gives these to the shard.
                     Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
+                Some(start) = starts.recv() => {
+                    failures.remove(&start.function);
+                    if let Some(deployed) = self.functions.get(start.function as usize) {
+                        self.front.started(deployed, start.took);
+                    }
+                }
                 Some(function) = reloads.recv() => {
                     if let Some(deployed) = self.functions.get(function as usize) {
                         self.sandbox.load(deployed.spec(function, self.uids[function as usize]));
                     }
                 }
-                Some(output) = lines.recv() => {
+                Some(output) = outputs.recv() => {
                     let name = self.functions.get(output.function as usize).map(|f| f.manifest.name.clone());
                     output::follow(name.unwrap_or_default(), output.pipe, written.clone());
                 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hairtrigger_sandbox::{Event, EventSink};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,28 +16,50 @@ pub(crate) struct Output {
     pub(crate) pipe: OwnedFd,
 }
 
+/// A worker that was forked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) function: u32,
+    /// From the wish for it to its check-in.
+    pub(crate) took: Duration,
+}
+
 pub(crate) struct Sink {
     inbox: Arc<Inbox>,
     events: UnboundedSender<Event>,
     outputs: UnboundedSender<Output>,
+    starts: UnboundedSender<Start>,
 }
 
-/// A sink, and what it gives to the control thread.
-pub(crate) fn sink(inbox: Arc<Inbox>) -> (Sink, UnboundedReceiver<Event>, UnboundedReceiver<Output>) {
-    let (events, from_events) = unbounded_channel();
-    let (outputs, from_outputs) = unbounded_channel();
-    (Sink { inbox, events, outputs }, from_events, from_outputs)
+/// What the control thread hears of.
+pub(crate) struct Heard {
+    pub(crate) events: UnboundedReceiver<Event>,
+    pub(crate) outputs: UnboundedReceiver<Output>,
+    pub(crate) starts: UnboundedReceiver<Start>,
+}
+
+/// A sink, and its other end.
+pub(crate) fn sink(inbox: Arc<Inbox>) -> (Sink, Heard) {
+    let (to_events, events) = unbounded_channel();
+    let (to_outputs, outputs) = unbounded_channel();
+    let (to_starts, starts) = unbounded_channel();
+    let sink = Sink { inbox, events: to_events, outputs: to_outputs, starts: to_starts };
+    (sink, Heard { events, outputs, starts })
 }
 
 impl EventSink for Sink {
     fn deliver(&self, event: Event) {
         // The control thread stops listening at shutdown; nothing is lost by that.
         match event {
-            Event::WorkerReady { ticket, mut worker, .. } => {
-                if let Some(pipe) = worker.output.take() {
+            Event::WorkerReady { ticket, mut worker, times } => {
+                let pipe = worker.output.take();
+                // The shard first: somebody may wait for this worker.
+                let start = Start { function: ticket.function, took: times.fork };
+                self.inbox.tell(ToShard::WorkerReady { ticket, worker });
+                let _ = self.starts.send(start);
+                if let Some(pipe) = pipe {
                     let _ = self.outputs.send(Output { function: ticket.function, pipe });
                 }
-                self.inbox.tell(ToShard::WorkerReady { ticket, worker });
             }
             Event::WorkerGone { ticket, ending } => self.inbox.tell(ToShard::WorkerGone { ticket, ending }),
             Event::Loaded { function, took, template, mut output } => {

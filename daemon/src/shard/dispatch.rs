@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
 use hairtrigger_sandbox::ending::Ending;
-use hairtrigger_sandbox::limits::{GROW_AFTER, MAX_STILLBORN, START_HOLD, START_HOLD_MAX};
+use hairtrigger_sandbox::limits::{GROW_AFTER, MAX_STILLBORN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE};
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::connection::Phase;
@@ -370,10 +370,13 @@ impl Shard {
         self.busy.retain(|entry| *entry != (function, ticket.slot));
         let flights: Vec<Flight> = live.flights.drain(..).collect();
         let begun = live.channel.begun();
+        let young = self.now < live.arrived + nanoseconds(STILLBORN_AGE);
         let by_us = live.killed_for.is_some();
         self.retire(function, live);
         if flights.is_empty() && !by_us {
-            self.died_unasked(function, ending);
+            if young {
+                self.died_young(function, ending);
+            }
         } else {
             // Only the daemon's own kills are not told by the ending, and those have been answered.
             let why = Outcome::from_ending(ending, Outcome::ShuttingDown);
@@ -382,8 +385,8 @@ impl Shard {
         self.want_workers(function);
     }
 
-    /// A worker ended without an invocation. Several in a row are a function that cannot start workers.
-    fn died_unasked(&mut self, function: u32, ending: Ending) {
+    /// A worker ended soon after its start, without an invocation. Several in a row are a function that cannot start workers.
+    fn died_young(&mut self, function: u32, ending: Ending) {
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         entry.stillborn += 1;
         if entry.stillborn < MAX_STILLBORN || !matches!(entry.status, Status::Ready) {

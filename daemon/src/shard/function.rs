@@ -67,6 +67,8 @@ pub(crate) struct Live {
     pub(crate) bell_armed: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
+    /// When it arrived: monotonic, in nanoseconds.
+    pub(crate) arrived: u64,
 }
 
 impl Live {
@@ -114,7 +116,7 @@ pub(crate) struct Function {
     workers: Vec<Option<Box<Live>>>,
     /// Who waits for a worker, and since when.
     pub(crate) queue: VecDeque<(Key, u64)>,
-    /// Workers in a row that ended before they had answered anything.
+    /// Workers in a row that ended soon after their start without having answered anything.
     pub(crate) stillborn: u32,
     /// No worker is started before then.
     pub(crate) held_until: u64,
@@ -188,6 +190,7 @@ impl Function {
             bell_count: Box::new(0),
             bell_armed: false,
             listed: false,
+            arrived: now,
         }));
     }
 

@@ -63,6 +63,8 @@ const EXEC: u64 = libc::PROT_EXEC as u64;
 const MAP_TYPE: u64 = 0x0f;
 const PRIVATE: u64 = libc::MAP_PRIVATE as u64;
 const SHARED: u64 = libc::MAP_SHARED as u64;
+/// `MAP_DROPPABLE` of Linux 6.11.
+const DROPPABLE: u64 = 8;
 const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
 /// `FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME` may be set with any operation.
 const FUTEX_OPERATION: u64 = 0x7f;
@@ -224,6 +226,11 @@ pub const POLICY: &[Entry] = &[
     entry(libc::SYS_readlink, Refuse, "there is nothing to see"),
     entry(libc::SYS_readlinkat, Refuse, "there is nothing to see"),
     entry(libc::SYS_getcwd, Refuse, "there is nothing to see"),
+    entry(
+        libc::SYS_mmap,
+        RefuseIf(&[&[masked(3, MAP_TYPE, DROPPABLE)]]),
+        "the C library's random numbers (2.41); it falls back to the call",
+    ),
     entry(libc::SYS_sysinfo, Refuse, "the host's memory and load are not the function's to know"),
     entry(libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
 ];

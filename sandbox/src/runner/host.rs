@@ -1,9 +1,11 @@
 //! The table that the host gives to a plugin, and the invocation behind it.
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::ffi::{c_char, c_void};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write;
 use std::ptr;
+use std::sync::OnceLock;
 
 use hairtrigger_abi::raw::{
     ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, TOO_LARGE,
@@ -27,6 +29,16 @@ pub(super) static HOST: Host = Host {
     commit,
     alloc: arena_alloc,
 };
+
+/// The manifest's environment; never changed, whatever the plugin does to the C library's.
+static ENVIRONMENT: OnceLock<Vec<(CString, CString)>> = OnceLock::new();
+
+/// Sets what [`Host::env`] finds. To be called once, before the plugin is loaded.
+pub(super) fn set_environment(entries: &BTreeMap<String, String>) {
+    let string = |text: &str| CString::new(text).unwrap_or_default();
+    let entries = entries.iter().map(|(name, value)| (string(name), string(value)));
+    let _ = ENVIRONMENT.set(entries.collect());
+}
 
 /// What an `ht_invocation` points to.
 pub(super) struct Current<'a> {
@@ -101,9 +113,11 @@ unsafe extern "C" fn env(name: *const c_char) -> *const c_char {
     if name.is_null() {
         return ptr::null();
     }
-    // SAFETY: the contract of the ABI: `name` is NUL-terminated. The environment was set before the plugin
-    // was loaded; a plugin that changes it answers for it.
-    unsafe { libc::getenv(name) }
+    // SAFETY: the contract of the ABI: `name` is NUL-terminated.
+    let name = unsafe { CStr::from_ptr(name) };
+    let entries = ENVIRONMENT.get().map_or(&[][..], Vec::as_slice);
+    let found = entries.iter().find(|(known, _)| known.as_c_str() == name);
+    found.map_or(ptr::null(), |(_, value)| value.as_ptr())
 }
 
 unsafe extern "C" fn set_status(invocation: *mut Invocation, status: u32) -> i32 {

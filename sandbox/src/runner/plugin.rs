@@ -4,7 +4,8 @@ use std::ffi::c_void;
 use std::path::Path;
 use std::ptr;
 
-use hairtrigger_abi::raw::{self, ABI_VERSION, FUNCTION_SYMBOL, Function};
+use hairtrigger_abi::raw::{self, FUNCTION_SYMBOL, Function};
+use hairtrigger_abi::{Mismatch, check};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host::HOST;
@@ -19,6 +20,10 @@ pub(super) struct Plugin {
 
 type Invoke =
     unsafe extern "C" fn(*const raw::Host, *mut c_void, *mut raw::Invocation, *const raw::Request) -> i32;
+
+fn refused(mismatch: Mismatch) -> String {
+    format!("the plugin is refused: {mismatch}")
+}
 
 impl Plugin {
     /// Loads and initialises; the error is the sentence that its author will read.
@@ -40,21 +45,12 @@ impl Plugin {
         // SAFETY: every version of the descriptor begins with these two words; a symbol that is something
         // shorter can at worst crash this process.
         let (version, size) = unsafe { ((*address).abi_version, (*address).struct_size) };
-        if version != ABI_VERSION {
-            return Err(format!(
-                "the plugin was built for ABI version {version}, this host speaks version {ABI_VERSION}"
-            ));
-        }
-        if (size as usize) < size_of::<Function>() {
-            return Err(format!(
-                "the plugin's descriptor has {size} bytes, version {ABI_VERSION} has {}",
-                size_of::<Function>()
-            ));
-        }
+        // Whether there is an `invoke` is looked at below, once version and size say where it lies.
+        check(version, size, true).map_err(refused)?;
         // SAFETY: version and size say that this is a descriptor; the library is never unloaded.
         let function = unsafe { &*address };
         let Some(invoke) = function.invoke else {
-            return Err("the plugin's descriptor has no invoke".to_owned());
+            return Err(refused(Mismatch::NoInvoke));
         };
         let mut plugin = Self { function, invoke, state: ptr::null_mut() };
         plugin.init()?;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::confine::confine;
 use super::plugin::Plugin;
-use super::{EXIT_SETUP, exit, set_name, worker};
+use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
 use crate::limits::MAX_LOAD_MESSAGE;
@@ -34,6 +34,7 @@ pub(super) fn run(setup: Setup) -> ! {
         Ok(ToRunner::Become(assignment)) => assignment,
         Ok(_) | Err(_) => exit(EXIT_SETUP),
     };
+    host::set_environment(&assignment.environment);
     for (name, value) in &assignment.environment {
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var(name, value) };
