@@ -64,6 +64,10 @@ pub(crate) struct Assignment {
     pub(crate) max_response: u64,
 }
 
+/// Size of a socket option that is an int.
+#[expect(clippy::cast_possible_truncation, reason = "four")]
+pub(crate) const INT_SIZE: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+
 /// One end of the dialogue.
 #[derive(Debug)]
 pub(crate) struct Setup(OwnedFd);
@@ -86,7 +90,7 @@ impl Setup {
                 libc::SOL_SOCKET,
                 libc::SO_PASSCRED,
                 (&raw const on).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
+                INT_SIZE,
             )
             .into()
         })?;

@@ -1,6 +1,16 @@
 //! System calls that no crate wraps: clone3, pidfds, seccomp notifications, memfds, futexes.
 //!
+//! Numbers are cast to the widths that the kernel's interfaces have; the values that pass (descriptors,
+//! pids, sizes of structures, flags) fit both.
+//!
 //! Every function turns `-1` into [`io::Error`] and owns what it opens. Nothing here decides anything.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "see above"
+)]
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;

@@ -51,7 +51,7 @@ pub(super) fn run(directory: Option<PathBuf>, listen: SocketAddr, state: Option<
     let mut config = Config::for_functions(directory);
     config.listen = listen;
     config.state = state;
-    control::run(&config, functions, &Lines::new(true))
+    control::run(&config, functions, &Lines::new(true), true)
 }
 
 /// Builds one function into a directory of its own, which is all that it will see; returns the plugin.

@@ -14,5 +14,5 @@ pub(super) fn run(path: &Path) -> Result<()> {
     config.functions = directory.join(&config.functions);
     config.state = directory.join(&config.state);
     let functions = registry::deployed(&config.functions)?;
-    control::run(&config, functions, &Lines::new(false))
+    control::run(&config, functions, &Lines::new(false), false)
 }

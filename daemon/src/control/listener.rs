@@ -1,5 +1,7 @@
 //! The listening socket.
 
+#![expect(clippy::cast_possible_truncation, reason = "sizes of structures and names of families")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -62,7 +64,7 @@ fn raw_address(address: SocketAddr) -> (libc::sockaddr_in6, libc::socklen_t) {
         match address {
             SocketAddr::V4(v4) => {
                 let raw = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_family: libc::AF_INET.cast_unsigned() as libc::sa_family_t,
                     sin_port: v4.port().to_be(),
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                     sin_zero: [0; 8],
@@ -71,7 +73,7 @@ fn raw_address(address: SocketAddr) -> (libc::sockaddr_in6, libc::socklen_t) {
                 (storage, mem::size_of::<libc::sockaddr_in>() as libc::socklen_t)
             }
             SocketAddr::V6(v6) => {
-                storage.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                storage.sin6_family = libc::AF_INET6.cast_unsigned() as libc::sa_family_t;
                 storage.sin6_port = v6.port().to_be();
                 storage.sin6_addr.s6_addr = v6.ip().octets();
                 storage.sin6_scope_id = v6.scope_id();

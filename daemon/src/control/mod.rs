@@ -45,7 +45,14 @@ pub(crate) trait Front {
 }
 
 /// Runs the daemon until a signal ends it.
-pub(crate) fn run(config: &Config, functions: Vec<Deployed>, front: &dyn Front) -> Result<()> {
+///
+/// With `local_only`, only requests whose Host names this machine are served.
+pub(crate) fn run(
+    config: &Config,
+    functions: Vec<Deployed>,
+    front: &dyn Front,
+    local_only: bool,
+) -> Result<()> {
     require_root()?;
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
@@ -65,6 +72,7 @@ pub(crate) fn run(config: &Config, functions: Vec<Deployed>, front: &dyn Front) 
         functions: functions.iter().map(Deployed::profile).collect(),
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
+        local_only,
     })?;
     front.serving(address, &removed);
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {

@@ -133,6 +133,12 @@ impl Shard {
         self.answer_and_finish(key, bad.status(), "bad_request", &bad.to_string());
     }
 
+    /// A page of some site speaks through its visitor's browser.
+    pub(super) fn answer_foreign_host(&mut self, key: Key) {
+        let sentence = "This server answers only to this machine's own names; ask for localhost.";
+        self.answer_and_finish(key, 421, "misdirected", sentence);
+    }
+
     /// A client that takes too long to send its request.
     pub(super) fn answer_too_slow(&mut self, key: Key, part: &str) {
         let sentence = format!("The request's {part} took too long to arrive; send it faster.");

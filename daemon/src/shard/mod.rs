@@ -46,6 +46,8 @@ pub(crate) struct ShardConfig {
     pub(crate) functions: Vec<Profile>,
     pub(crate) warden: WardenHandle,
     pub(crate) inbox: Arc<Inbox>,
+    /// Only requests whose Host names this machine are served.
+    pub(crate) local_only: bool,
 }
 
 /// What a timer is for, in one word.
@@ -127,6 +129,7 @@ pub(crate) struct Shard {
     warden: WardenHandle,
     inbox: Arc<Inbox>,
     inbox_count: Box<u64>,
+    local_only: bool,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -136,6 +139,7 @@ pub(crate) struct Shard {
     /// Bodies under way that were announced, in bytes.
     body_bytes: u64,
     /// Channels of workers that are gone, until what was queued for them has been submitted.
+    #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
     departed: Vec<Box<function::Live>>,
     retired: Vec<Retired>,
     /// Connections whose input is to be looked at again: their answers are out.
@@ -162,6 +166,7 @@ impl Shard {
             warden: config.warden,
             inbox: config.inbox,
             inbox_count: Box::new(0),
+            local_only: config.local_only,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",

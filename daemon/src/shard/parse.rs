@@ -88,11 +88,6 @@ pub(crate) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Number of fields.
-    pub(crate) fn len(&self) -> usize {
-        self.fields.len()
-    }
-
     /// The fields in the order sent.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let input = self.input;

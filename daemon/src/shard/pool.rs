@@ -139,6 +139,7 @@ impl Pool {
     }
 
     /// How often an id of an earlier life was refused.
+    #[cfg(test)]
     pub(crate) fn stale(&self) -> u64 {
         self.stale
     }
@@ -244,6 +245,7 @@ impl Pool {
     }
 
     /// The worker that has been idle longest, and since when: the first to be reaped.
+    #[cfg(test)]
     pub(crate) fn longest_idle(&self) -> Option<(WorkerId, u64)> {
         let &slot = self.idle.first()?;
         match self.slots[usize::from(slot)].state {

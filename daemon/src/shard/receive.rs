@@ -12,7 +12,7 @@ use super::connection::{Exchange, Phase, Stamps};
 use super::function::{Dispatch, Status};
 use super::parse::{BadRequest, Version, parse_head};
 use super::ring::{Completion, Key};
-use super::route::Route;
+use super::route::{Route, is_local};
 use super::{Alarm, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
@@ -133,7 +133,7 @@ impl Shard {
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, router, scratch, functions, ids, now, .. } = self;
+        let Self { connections, router, scratch, functions, ids, now, local_only, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
@@ -151,6 +151,10 @@ impl Shard {
                 return Next::Wait;
             }
         };
+        if *local_only && !head.host.is_none_or(is_local) {
+            self.answer_foreign_host(key);
+            return Next::Wait;
+        }
         let mut exchange = Exchange {
             function: u32::MAX,
             id: ids.next(),

@@ -96,6 +96,19 @@ impl Router {
     }
 }
 
+/// Whether a Host names this machine: what a page of another site cannot make a browser send, whatever its
+/// name resolves to.
+pub(crate) fn is_local(host: &[u8]) -> bool {
+    let Ok(host) = str::from_utf8(host) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::{btree_set, vec};
@@ -119,6 +132,17 @@ mod tests {
             ["/", "//hello", "/Hello", "/%68ello", "/hello%2fa", "/hello.", "/hell", "/helloo", "/./hello"]
         {
             assert!(router.resolve(path.as_bytes()).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for host in ["localhost", "LocalHost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]:8080", "[::1]"] {
+            assert!(is_local(host.as_bytes()), "{host}");
+        }
+        for host in ["", "example.org", "localhost.example.org:80", "10.0.0.1:8080", "[::2]:1", "127.0.0.1.x"]
+        {
+            assert!(!is_local(host.as_bytes()), "{host}");
         }
     }
 

@@ -74,6 +74,7 @@ impl Wheel {
     }
 
     /// Number of timers that are set.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -115,6 +115,7 @@ fn notifying(mut program: BpfProgram) -> BpfProgram {
 }
 
 /// The numbers of other ABIs, unknown numbers, and `clone3`.
+#[expect(clippy::cast_possible_truncation, reason = "codes are 16 bits wide, numbers of calls 32")]
 fn numbers() -> BpfProgram {
     let statement = |code: u32, k: u32| sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let jump = |condition: u32, k: u32, jt: u8, jf: u8| sock_filter {

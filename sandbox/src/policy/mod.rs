@@ -9,6 +9,7 @@ pub mod table;
 
 /// The call that a runner uses to speak to the warden. Linux reserves `getpmsg` and never implemented it,
 /// so no library makes it.
+#[expect(clippy::cast_possible_truncation, reason = "numbers of calls fit 32 bits")]
 pub const CONTROL_CALL: i32 = libc::SYS_getpmsg as i32;
 
 /// Operations of the [`CONTROL_CALL`], its first argument.

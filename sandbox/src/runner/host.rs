@@ -16,6 +16,7 @@ use crate::limits::MAX_LOG_LINE;
 use crate::sys;
 
 /// The one table.
+#[expect(clippy::cast_possible_truncation, reason = "80 bytes")]
 pub(super) static HOST: Host = Host {
     abi_version: ABI_VERSION,
     struct_size: size_of::<Host>() as u32,

@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::policy::compile;
-use crate::setup::{SETUP_FD, Setup, ToRunner};
+use crate::setup::{INT_SIZE, SETUP_FD, Setup, ToRunner};
 
 /// `argv[0]` of a runner.
 pub(crate) const RUNNER_NAME: &std::ffi::CStr = c"hairtrigger-runner";
@@ -40,7 +40,7 @@ pub fn run_if_runner() {
 
 fn is_socket(fd: i32) -> bool {
     let mut kind: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut length = INT_SIZE;
     // SAFETY: both pointers are to variables of the sizes that the option asks for.
     unsafe {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut length) == 0
