@@ -10,6 +10,7 @@ pub mod janitor;
 mod landlock;
 pub mod limits;
 pub mod policy;
+pub mod probe;
 pub mod runner;
 mod setup;
 mod spawner;

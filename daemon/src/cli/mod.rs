@@ -39,7 +39,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
     },
-    /// Try each confinement on this host and print what holds.
+    /// Try each confinement on this host and print what holds; exits with 0 if level full does.
     Doctor {
         /// Print JSON.
         #[arg(long)]
@@ -50,12 +50,14 @@ enum Command {
 /// Runs the command; the exit code is 0 for success, 1 for a failure, 2 for a wrong command line.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve { config } => serve::run(&config),
-        Command::Dev { directory, listen, state } => dev::run(directory, listen, state),
+        Command::Serve { config } => serve::run(&config).map(|()| ExitCode::SUCCESS),
+        Command::Dev { directory, listen, state } => {
+            dev::run(directory, listen, state).map(|()| ExitCode::SUCCESS)
+        }
         Command::Doctor { json } => doctor::run(json),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("hairtrigger: {error:#}");
             ExitCode::FAILURE

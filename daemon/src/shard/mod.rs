@@ -1,6 +1,6 @@
 //! The data plane: one thread, one ring, run to completion. `mod` lines stand in the order data flows.
 
-mod ring;
+pub(crate) mod ring;
 
 mod connection;
 mod receive;

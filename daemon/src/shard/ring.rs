@@ -5,8 +5,9 @@
 
 mod buffers;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{RECEIVE_BUFFER, RECEIVE_BUFFERS, RING_ENTRIES};
@@ -119,6 +120,33 @@ fn required(ring: &IoUring) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a ring and does on it what a shard does: bytes arrive twice for one receive, in buffers that the
+/// kernel chose, and a futex is woken. For a process that ends soon: a ring is never given back.
+pub(crate) fn check() -> io::Result<()> {
+    let mut ring = Ring::new()?;
+    let (mut peer, connection) = UnixStream::pair()?;
+    ring.receive(connection.as_raw_fd(), Key::new(0, 0));
+    let word = 0_u32;
+    // SAFETY: the word lives until this function returns, behind all turns.
+    unsafe { ring.wake(&raw const word) };
+    for bytes in [b"one", b"two"] {
+        peer.write_all(bytes)?;
+        ring.turn(Some(Duration::from_secs(2)))?;
+        let none = || io::Error::other("io_uring does not complete what it was given");
+        let completion = ring.next().ok_or_else(none)?;
+        if completion.result < 0 {
+            return Err(io::Error::from_raw_os_error(-completion.result));
+        }
+        let mut received = Vec::new();
+        ring.take(&completion, Some(&mut received));
+        // The wake completes in silence unless it fails.
+        if completion.token != Token::Receive(Key::new(0, 0)) || !completion.more || received != bytes {
+            return Err(io::Error::other("io_uring's multishot receive does not go on by itself"));
+        }
+    }
+    Ok(())
+}
+
 impl Ring {
     /// Makes the ring on the thread that will use it; no other may.
     pub(crate) fn new() -> io::Result<Self> {
@@ -130,7 +158,10 @@ impl Ring {
             .setup_cqsize(RING_ENTRIES * 4)
             .build(RING_ENTRIES)
             .map_err(|error| match error.raw_os_error() {
-                Some(libc::EPERM) => io::Error::other("io_uring is switched off (kernel.io_uring_disabled)"),
+                Some(libc::EPERM) => io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "io_uring is switched off (kernel.io_uring_disabled)",
+                ),
                 Some(libc::EINVAL) => {
                     io::Error::other("this kernel's io_uring has no DEFER_TASKRUN (Linux 6.1)")
                 }

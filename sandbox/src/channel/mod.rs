@@ -20,4 +20,5 @@ pub use daemon_end::{
 };
 pub use layout::Geometry;
 pub(crate) use layout::{BELL_FD, REPLY_FD, REQUEST_FD};
+pub(crate) use region::Region;
 pub(crate) use worker_end::{ReplyWriter, WorkerEnd};

@@ -74,7 +74,7 @@ pub(super) fn reset_signals() {
     }
 }
 
-fn limit_resources(data: u64) -> io::Result<()> {
+pub(crate) fn limit_resources(data: u64) -> io::Result<()> {
     let limits = [
         // A core file would hold the function's memory, outside its limits.
         (libc::RLIMIT_CORE, 0),
@@ -99,7 +99,7 @@ fn limit_resources(data: u64) -> io::Result<()> {
 }
 
 /// Every capability, in every set, the bounding set included.
-pub(super) fn drop_capabilities() -> io::Result<()> {
+pub(crate) fn drop_capabilities() -> io::Result<()> {
     for capability in 0..64 {
         // SAFETY: takes no pointers.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
@@ -119,7 +119,7 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
 
 /// The uid and gid, all three of each, without supplementary groups. Leaving uid 0 clears the capability
 /// sets; they are cleared once more by hand, so that nothing depends on that.
-pub(super) fn take_identity(uid: u32) -> io::Result<()> {
+pub(crate) fn take_identity(uid: u32) -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -138,18 +138,18 @@ pub(super) fn take_identity(uid: u32) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn no_new_privileges() -> io::Result<()> {
+pub(crate) fn no_new_privileges() -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into()).map(drop)
 }
 
-pub(super) fn not_dumpable() -> io::Result<()> {
+pub(crate) fn not_dumpable() -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into()).map(drop)
 }
 
 /// SIGKILL when the thread that made this process ends.
-pub(super) fn die_with_parent() {
+pub(crate) fn die_with_parent() {
     // SAFETY: takes no pointers; cannot fail for a valid signal.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }

@@ -4,10 +4,10 @@
 //! It is this same executable under another name. Until `dlopen` everything that runs here is ours; from
 //! then on nothing that this process says is believed.
 
-mod confine;
+pub(crate) mod confine;
 mod host;
 mod plugin;
-mod root;
+pub(crate) mod root;
 mod template;
 mod worker;
 

@@ -25,12 +25,12 @@ const LINKS: &[(&str, &str)] = &[("usr/lib", "lib"), ("usr/lib64", "lib64")];
 const STAGE: &str = "/proc";
 
 /// The library directories of this host.
-pub(super) fn library_directories() -> Vec<PathBuf> {
+pub(crate) fn library_directories() -> Vec<PathBuf> {
     LIBRARIES.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect()
 }
 
 /// Builds the new root and makes it this namespace's only one.
-pub(super) fn enter(function: &Path) -> Result<(), SetupError> {
+pub(crate) fn enter(function: &Path) -> Result<(), SetupError> {
     let at = |what: &str, path: &Path| {
         let detail = format!("{what} {}", path.display());
         move |error: io::Error| SetupError::with(Step::Root, &error, detail)
