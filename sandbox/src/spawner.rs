@@ -109,12 +109,9 @@ impl Spawner {
         for parked in self.parked.drain(..) {
             self.warden.send(Command::Discard { init: parked.init, slot: parked.slot });
         }
-        // Dropping the sender tells the warden that nothing more comes; the thread itself must outlive the
-        // ns-inits, which the warden ends.
-        let Self { warden, .. } = self;
-        let gone = warden.all_gone();
-        drop(warden);
-        gone.wait();
+        self.warden.send(Command::SpawnerDone);
+        // The thread must outlive the ns-inits, which the warden ends.
+        self.warden.all_gone().wait();
     }
 
     fn load(&mut self, spec: FunctionSpec) {

@@ -195,6 +195,8 @@ pub(crate) enum Command {
     Unload(FunctionKey),
     Trouble(String),
     Stop,
+    /// The spawner has made its last runner, and given back those that waited.
+    SpawnerDone,
 }
 
 /// Set once everything that the sandbox made is gone.

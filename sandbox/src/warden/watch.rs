@@ -73,6 +73,7 @@ pub(super) struct Watch {
     discarded: BTreeMap<u32, (Cloned, Slot)>,
     next: u32,
     stopping: bool,
+    spawner_done: bool,
 }
 
 impl Watch {
@@ -95,6 +96,7 @@ impl Watch {
             discarded: BTreeMap::new(),
             next: 0,
             stopping: false,
+            spawner_done: false,
         })
     }
 
@@ -120,7 +122,7 @@ impl Watch {
             {
                 template.kits.replenish();
             }
-            if self.stopping && self.templates.is_empty() && self.discarded.is_empty() {
+            if self.stopping && self.spawner_done && self.templates.is_empty() && self.discarded.is_empty() {
                 break;
             }
         }
@@ -221,6 +223,7 @@ impl Watch {
                     template.end();
                 }
             }
+            Command::SpawnerDone => self.spawner_done = true,
             Command::Trouble(text) => self.sink.deliver(Event::Trouble(text)),
             Command::Stop => {
                 self.stopping = true;
