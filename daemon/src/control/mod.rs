@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
 use hairtrigger_sandbox::janitor::Janitor;
 use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX};
-use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig};
+use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig, probe};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
@@ -54,6 +54,7 @@ pub(crate) fn run(
     local_only: bool,
 ) -> Result<()> {
     require_root()?;
+    require_confinements(config)?;
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
     let uids = state::uids(config, &functions)?;
@@ -97,6 +98,27 @@ fn require_root() -> Result<()> {
         bail!("hairtrigger confines functions at level full, for which it must be started as root");
     }
     Ok(())
+}
+
+/// Tries every confinement before anything is served with less: what is missing is refused by name.
+fn require_confinements(config: &Config) -> Result<()> {
+    let options = probe::Options {
+        cgroup: format!("{}-probe-{}", config.cgroup, std::process::id()),
+        uid_base: config.uid_base,
+        uid_count: config.uid_count,
+    };
+    let lacking: Vec<String> = probe::confinements(&options)
+        .into_iter()
+        .filter(|row| !row.holds())
+        .map(|row| {
+            let reason = row.reason.unwrap_or_else(|| "it does not hold".to_owned());
+            format!("{} (Linux {}): {reason}", row.about.name, row.about.least_kernel)
+        })
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

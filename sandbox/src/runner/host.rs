@@ -41,6 +41,16 @@ pub(super) fn set_environment(entries: &BTreeMap<String, String>) {
     let _ = ENVIRONMENT.set(entries.collect());
 }
 
+/// The C library keeps what goes to a pipe until a buffer is full; a function's author wants to see each line
+/// when it is printed.
+pub(super) fn write_line_by_line() {
+    unsafe extern "C" {
+        static stdout: *mut libc::FILE;
+    }
+    // SAFETY: the C library's own stream, open for as long as the process lives; it makes the buffer itself.
+    unsafe { libc::setvbuf(stdout, ptr::null_mut(), libc::_IOLBF, 0) };
+}
+
 /// What an `ht_invocation` points to.
 pub(super) struct Current<'a> {
     pub(super) reply: ReplyWriter<'a>,

@@ -35,6 +35,7 @@ pub(super) fn run(setup: Setup) -> ! {
         Ok(_) | Err(_) => exit(EXIT_SETUP),
     };
     host::set_environment(&assignment.environment);
+    host::write_line_by_line();
     for (name, value) in &assignment.environment {
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var(name, value) };

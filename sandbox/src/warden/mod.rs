@@ -190,7 +190,10 @@ pub struct SandboxConfig {
 pub(crate) enum Command {
     Adopt(Box<Confined>),
     LoadFailed(FunctionKey, LoadFailure),
-    Discard { init: Cloned, slot: Slot },
+    Discard {
+        init: Cloned,
+        slot: Slot,
+    },
     WantWorker(Ticket, std::time::Instant),
     Unload(FunctionKey),
     Trouble(String),
