@@ -18,7 +18,7 @@ pub mod step;
 mod sys;
 mod warden;
 
-pub use sys::{eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing};
+pub use sys::{descriptor_limit, eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing};
 pub use warden::{
     Event, EventSink, FunctionKey, FunctionSpec, LoadFailure, Sandbox, SandboxConfig, StartTimes, Ticket,
     WardenHandle, Worker,

@@ -35,8 +35,18 @@ pub const RING_ENTRIES: u32 = 2048;
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much unsent output takes no further request, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
-/// Bodies of requests that a shard receives at a time, as announced, in bytes. Beyond: 503.
+/// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
+/// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
+pub const MAX_OUTPUT_BYTES: usize = 1 << 30;
+/// How long after descriptors were short connections are accepted again.
+pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Fewer connections than this are not worth starting for.
+pub const LEAST_CONNECTIONS: usize = 64;
+/// Descriptors that the daemon has of each worker.
+pub const DESCRIPTORS_PER_WORKER: usize = 8;
+/// Descriptors that are neither connections nor workers.
+pub const DESCRIPTOR_RESERVE: usize = 256;
 /// How long a connection is read from after its last answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a refused client is told to wait, in seconds.

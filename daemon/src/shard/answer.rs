@@ -15,6 +15,7 @@ impl Shard {
     pub(super) fn answered(&mut self, key: Key) {
         let now = self.now;
         let draining = self.draining;
+        self.count_output(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(mut exchange) = connection.exchange else { return };
         exchange.stamps.sent = now;

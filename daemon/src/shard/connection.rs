@@ -102,7 +102,12 @@ pub(crate) struct Connection {
     pub(crate) exchange: Option<Exchange>,
     /// When the phase has lasted too long; `u64::MAX` for never.
     pub(crate) deadline: u64,
-    /// The timer in the wheel, and when it fires: at or before `deadline`.
+    /// When the kernel has had the output for too long; `u64::MAX` for never. Apart from the other, since
+    /// the next request may be under way while the client does not read.
+    pub(crate) write_deadline: u64,
+    /// What it counts for in the shard's sum of unsent output, in bytes.
+    pub(crate) counted_output: usize,
+    /// The timer in the wheel, and when it fires: at or before both deadlines.
     pub(crate) timer: Option<(TimerId, u64)>,
     /// When the first byte of the request under way came.
     pub(crate) received_at: u64,
@@ -124,6 +129,8 @@ impl Connection {
             ended: false,
             exchange: None,
             deadline: u64::MAX,
+            write_deadline: u64::MAX,
+            counted_output: 0,
             timer: None,
             received_at: 0,
         }
@@ -143,6 +150,16 @@ impl Connection {
     /// Forgets the request under way; returns what it counted for in the shard's sum of bodies.
     pub(crate) fn end_exchange(&mut self) -> u64 {
         self.exchange.take().map_or(0, |exchange| exchange.counted)
+    }
+
+    /// When somebody must look at it.
+    pub(crate) fn look_at(&self) -> u64 {
+        self.deadline.min(self.write_deadline)
+    }
+
+    /// Unsent output, in bytes.
+    pub(crate) fn unsent(&self) -> usize {
+        self.output.len() + self.sending.len()
     }
 
     /// Everything handed to the kernel is sent.
@@ -182,9 +199,10 @@ impl Connections {
         self.places.len() - self.free.len()
     }
 
-    /// Takes a connection in; `None`, and it is closed, if there are too many.
-    pub(crate) fn insert(&mut self, fd: OwnedFd) -> Option<Key> {
+    /// Takes a connection in; `None`, and it is closed, if there are `most` already.
+    pub(crate) fn insert(&mut self, fd: OwnedFd, most: usize) -> Option<Key> {
         let index = match self.free.pop() {
+            _ if self.len() >= most => return None,
             Some(index) => index,
             None if self.places.len() < MAX_CONNECTIONS => {
                 self.places.push(Place::default());

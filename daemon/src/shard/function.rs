@@ -170,7 +170,7 @@ impl Function {
         self.worker(slot).filter(same)
     }
 
-    /// Takes a worker in. One that nobody waits for is dropped, and with its channel its life.
+    /// Takes a worker in. One that nobody waits for is killed.
     pub(crate) fn arrived(&mut self, ticket: Ticket, worker: Worker, now: u64) {
         let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
         let Worker { pidfd, channel, .. } = worker;

@@ -25,7 +25,10 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{DRAIN_TIMEOUT, IDLE_TIMEOUT, MAX_CONNECTIONS, RING_ENTRIES};
+use hairtrigger_sandbox::limits::{
+    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, IDLE_TIMEOUT, LEAST_CONNECTIONS,
+    MAX_CONNECTIONS, RING_ENTRIES,
+};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
 use connection::{Connections, Phase};
@@ -59,6 +62,8 @@ enum Alarm {
     Worker(Key),
     /// Requests have waited long enough for more workers.
     Growth(u32),
+    /// Descriptors were short; there may be some again.
+    Accept,
     /// The drain has lasted long enough.
     Drain,
 }
@@ -70,7 +75,8 @@ impl Alarm {
             Self::Connection(key) => word(0, key),
             Self::Worker(key) => word(1, key),
             Self::Growth(function) => word(2, Key::new(function, 0)),
-            Self::Drain => word(3, Key::new(0, 0)),
+            Self::Accept => word(3, Key::new(0, 0)),
+            Self::Drain => word(4, Key::new(0, 0)),
         }
     }
 
@@ -81,6 +87,7 @@ impl Alarm {
             0 => Self::Connection(key),
             1 => Self::Worker(key),
             2 => Self::Growth(key.index),
+            3 => Self::Accept,
             _ => Self::Drain,
         }
     }
@@ -136,8 +143,12 @@ pub(crate) struct Shard {
     date_until: u64,
     /// Monotonic time of this turn, in nanoseconds.
     now: u64,
-    /// Bodies under way that were announced, in bytes.
+    /// Bodies of requests that are incomplete or under way, in bytes.
     body_bytes: u64,
+    /// Output that the kernel has not taken or not sent, in bytes.
+    output_bytes: usize,
+    /// Most connections: what the descriptors that this process may have leave beside its workers.
+    most_connections: usize,
     /// Channels of workers that are gone, until what was queued for them has been submitted.
     #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
     departed: Vec<Box<function::Live>>,
@@ -153,6 +164,7 @@ impl Shard {
     pub(crate) fn new(config: ShardConfig) -> io::Result<Self> {
         let now = monotonic_ns();
         let router = Router::new(config.functions.iter().map(|profile| &*profile.name));
+        let workers = config.functions.iter().map(|profile| usize::from(profile.max)).sum();
         let functions = (0_u32..).zip(config.functions);
         Ok(Self {
             number: config.number,
@@ -173,6 +185,8 @@ impl Shard {
             date_until: 0,
             now,
             body_bytes: 0,
+            output_bytes: 0,
+            most_connections: most_connections(workers)?,
             departed: Vec::new(),
             retired: Vec::new(),
             answered: Vec::with_capacity(1024),
@@ -184,9 +198,7 @@ impl Shard {
     /// Serves until it is told to drain and has done so.
     pub(crate) fn run(mut self) -> io::Result<()> {
         self.listen_to_inbox();
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_fd());
-        }
+        self.accept();
         while !self.finished() {
             self.turn()?;
         }
@@ -200,8 +212,10 @@ impl Shard {
     fn turn(&mut self) -> io::Result<()> {
         let wait = if self.listen_to_workers() { Some(Duration::ZERO) } else { self.time_to_next_alarm() };
         self.ring.turn(wait)?;
-        // What was queued for these has been submitted.
-        self.departed.clear();
+        if self.ring.all_submitted() {
+            // What was queued for these is with the kernel.
+            self.departed.clear();
+        }
         self.now = monotonic_ns();
         self.refresh_date();
         while let Some(completion) = self.ring.next() {
@@ -237,13 +251,24 @@ impl Shard {
             // SAFETY: the kernel made this descriptor for this completion; nobody else knows of it.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
             // Beyond the cap it is closed at once.
-            if let Some(key) = self.connections.insert(fd) {
+            if let Some(key) = self.connections.insert(fd, self.most_connections) {
                 self.start_connection(key);
             }
         }
-        if !completion.more
-            && let Some(listener) = &self.listener
-        {
+        if completion.more {
+            return;
+        }
+        let short = matches!(-completion.result, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
+        if short {
+            // At once would be a busy loop: nothing gets better before somebody leaves.
+            self.wheel.insert(self.now + nanoseconds(ACCEPT_AGAIN), Alarm::Accept.pack());
+        } else {
+            self.accept();
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &self.listener {
             self.ring.accept(listener.as_fd());
         }
     }
@@ -309,6 +334,7 @@ impl Shard {
                 Alarm::Connection(key) => self.connection_alarm(key),
                 Alarm::Worker(key) => self.worker_alarm(key),
                 Alarm::Growth(function) => self.growth_alarm(function),
+                Alarm::Accept => self.accept(),
                 Alarm::Drain => self.drained_out = true,
             }
         }
@@ -353,6 +379,19 @@ fn hex(mut value: u64, digits: &mut [u8]) {
         *digit = b"0123456789abcdef"[(value & 15) as usize];
         value >>= 4;
     }
+}
+
+/// How many connections there may be beside so many workers.
+fn most_connections(workers: usize) -> io::Result<usize> {
+    let allowed = hairtrigger_sandbox::descriptor_limit()?;
+    let left = allowed.saturating_sub(workers * DESCRIPTORS_PER_WORKER + DESCRIPTOR_RESERVE);
+    if left < LEAST_CONNECTIONS {
+        return Err(io::Error::other(format!(
+            "{allowed} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; \
+             raise RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max"
+        )));
+    }
+    Ok(left.min(MAX_CONNECTIONS))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

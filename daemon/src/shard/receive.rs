@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
     BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, INPUT_HIGH_WATER, LINGER_TIMEOUT, MAX_BODY_BYTES,
-    OUTPUT_HIGH_WATER, WRITE_TIMEOUT,
+    MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, WRITE_TIMEOUT,
 };
 
-use super::connection::{Exchange, Phase, Stamps};
+use super::connection::{Connection, Exchange, Phase, Stamps};
 use super::function::{Dispatch, Status};
 use super::parse::{BadRequest, Version, parse_head};
 use super::ring::{Completion, Key};
@@ -46,7 +46,17 @@ impl Shard {
             if connection.input.is_empty() {
                 connection.received_at = self.now;
             }
+            let before = connection.input.len();
             self.ring.take(completion, wanted.then_some(&mut connection.input));
+            if let (Phase::Body, Some(exchange)) = (connection.phase, &mut connection.exchange) {
+                let more = (connection.input.len() - before) as u64;
+                exchange.counted += more;
+                self.body_bytes += more;
+                if self.body_bytes > MAX_BODY_BYTES {
+                    self.answer_outcome(key, &Outcome::Overloaded, false);
+                    return;
+                }
+            }
         } else {
             self.ring.take(completion, None);
             match -completion.result {
@@ -133,7 +143,7 @@ impl Shard {
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, router, scratch, functions, ids, now, local_only, .. } = self;
+        let Self { connections, router, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
@@ -180,6 +190,11 @@ impl Shard {
                     return Next::Wait;
                 };
                 exchange.length = length;
+                if *output_bytes > MAX_OUTPUT_BYTES {
+                    connection.exchange = Some(exchange);
+                    self.answer_outcome(key, &Outcome::Overloaded, false);
+                    return Next::Wait;
+                }
                 if connection.input.len() < length {
                     connection.exchange = Some(exchange);
                     self.await_body(key, wants_continue);
@@ -226,13 +241,7 @@ impl Shard {
 
     fn await_body(&mut self, key: Key, wants_continue: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(exchange) = &mut connection.exchange else { return };
-        if self.body_bytes.saturating_add(exchange.body) > MAX_BODY_BYTES {
-            self.answer_outcome(key, &Outcome::Overloaded, false);
-            return;
-        }
-        exchange.counted = exchange.body;
-        self.body_bytes += exchange.body;
+        let Some(exchange) = &connection.exchange else { return };
         connection.phase = Phase::Body;
         if wants_continue && connection.input.len() < exchange.length {
             connection.output.extend_from_slice(reply::CONTINUE);
@@ -255,22 +264,24 @@ impl Shard {
         }
         std::mem::swap(&mut connection.output, &mut connection.sending);
         self.send(key);
-        self.set_deadline_no_later(key, WRITE_TIMEOUT);
     }
 
     fn send(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.send_armed = true;
+        connection.write_deadline = self.now + nanoseconds(WRITE_TIMEOUT);
         let fd = connection.fd.as_raw_fd();
         let rest = &connection.sending[connection.sent..];
         // SAFETY: `sending` is not touched while `send_armed` is set, and the connection is not removed
         // before the completion has cleared it.
         unsafe { self.ring.send(fd, rest, key) };
+        self.arm_timer(key);
     }
 
     pub(super) fn sent(&mut self, completion: &Completion, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.send_armed = false;
+        connection.write_deadline = u64::MAX;
         let Ok(count) = usize::try_from(completion.result) else {
             self.close(key);
             return;
@@ -285,6 +296,7 @@ impl Shard {
             return;
         }
         connection.all_sent();
+        let Some(connection) = self.count_output(key) else { return };
         if !connection.output.is_empty() {
             self.flush(key);
         } else if connection.phase == Phase::Flushing {
@@ -293,6 +305,15 @@ impl Shard {
             // The next request may have waited for room.
             self.advance(key);
         }
+    }
+
+    /// Brings the shard's sum of unsent output up to date.
+    pub(super) fn count_output(&mut self, key: Key) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(key)?;
+        let unsent = if connection.phase == Phase::Closed { 0 } else { connection.unsent() };
+        self.output_bytes = self.output_bytes - connection.counted_output + unsent;
+        connection.counted_output = unsent;
+        Some(connection)
     }
 
     // ---- ends --------------------------------------------------------------------------------
@@ -326,8 +347,15 @@ impl Shard {
     pub(super) fn close(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase != Phase::Closed {
+            let queued = connection.phase == Phase::Queued;
+            let function = connection.exchange.as_ref().map(|exchange| exchange.function);
             connection.phase = Phase::Closed;
             self.body_bytes -= connection.end_exchange();
+            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f as usize))) {
+                entry.queue.retain(|(waiting, _)| *waiting != key);
+            }
+            self.count_output(key);
+            let Some(connection) = self.connections.get_mut(key) else { return };
             hairtrigger_sandbox::shut_down(connection.fd.as_fd());
             if let Some((timer, _)) = connection.timer.take() {
                 self.wheel.cancel(timer);
@@ -345,18 +373,17 @@ impl Shard {
         self.set_deadline_at(key, self.now + nanoseconds(after));
     }
 
-    fn set_deadline_no_later(&mut self, key: Key, after: Duration) {
-        let at = self.now + nanoseconds(after);
-        if self.connections.get_mut(key).is_some_and(|connection| connection.deadline > at) {
-            self.set_deadline_at(key, at);
-        }
-    }
-
-    /// The timer is moved only to an earlier time; one that fires too early is set again.
     fn set_deadline_at(&mut self, key: Key, at: u64) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.deadline = at;
-        if connection.timer.is_some_and(|(_, fires)| fires <= at) {
+        self.arm_timer(key);
+    }
+
+    /// The timer is moved only to an earlier time; one that fires too early is set again.
+    fn arm_timer(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let at = connection.look_at();
+        if at == u64::MAX || connection.timer.is_some_and(|(_, fires)| fires <= at) {
             return;
         }
         if let Some((timer, _)) = connection.timer.take() {
@@ -365,7 +392,7 @@ impl Shard {
         connection.timer = Some((self.wheel.insert(at, Alarm::Connection(key).pack()), at));
     }
 
-    /// While a worker has the request, the invocation's deadline counts and no other.
+    /// While a worker has the request, the invocation's deadline counts.
     pub(super) fn clear_deadline(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.deadline = u64::MAX;
@@ -375,12 +402,12 @@ impl Shard {
     pub(super) fn connection_alarm(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
-        let deadline = connection.deadline;
-        if deadline == u64::MAX {
+        if connection.look_at() > self.now {
+            self.arm_timer(key);
             return;
         }
-        if deadline > self.now {
-            self.set_deadline_at(key, deadline);
+        if connection.write_deadline <= self.now {
+            self.close(key);
             return;
         }
         match connection.phase {

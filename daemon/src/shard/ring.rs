@@ -283,6 +283,11 @@ impl Ring {
         }
     }
 
+    /// Whether the kernel has taken every operation that was queued.
+    pub(crate) fn all_submitted(&self) -> bool {
+        self.submissions.is_empty()
+    }
+
     /// The next completion of this turn.
     pub(crate) fn next(&mut self) -> Option<Completion> {
         let entry = self.completions.next()?;
