@@ -378,6 +378,9 @@ impl DaemonEnd {
                 self.slab_user = None;
             }
             self.skip_revoked();
+            // No reply is looked at now, so this tells at most that those taken back count as taken. A worker
+            // whose last reply lies in the slab waits for that before it uses the slab again.
+            self.done_with_reply();
             return Ok(kept);
         }
         Ok(self.under_way())
