@@ -213,6 +213,14 @@ impl DaemonEnd {
         Ok((end, descriptors))
     }
 
+    /// As if `sequence` requests had been posted and answered.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, sequence: u32) {
+        (self.posted, self.taken) = (sequence, sequence);
+        self.control().posted.store(sequence, Ordering::Release);
+        self.control().taken.store(sequence, Ordering::Release);
+    }
+
     fn control(&self) -> &RequestControl {
         // SAFETY: `RequestControl` consists of atomics and lies at the start of a page.
         unsafe { self.request.atomics(0) }
