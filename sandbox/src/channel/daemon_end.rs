@@ -213,6 +213,14 @@ impl DaemonEnd {
         Ok((end, descriptors))
     }
 
+    /// As if `sequence` requests had been posted and answered.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, sequence: u32) {
+        (self.posted, self.taken) = (sequence, sequence);
+        self.control().posted.store(sequence, Ordering::Release);
+        self.control().taken.store(sequence, Ordering::Release);
+    }
+
     fn control(&self) -> &RequestControl {
         // SAFETY: `RequestControl` consists of atomics and lies at the start of a page.
         unsafe { self.request.atomics(0) }
@@ -378,6 +386,9 @@ impl DaemonEnd {
                 self.slab_user = None;
             }
             self.skip_revoked();
+            // No reply is looked at now, so this tells at most that those taken back count as taken. A worker
+            // whose last reply lies in the slab waits for that before it uses the slab again.
+            self.done_with_reply();
             return Ok(kept);
         }
         Ok(self.under_way())

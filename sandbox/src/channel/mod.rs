@@ -12,6 +12,8 @@
 mod daemon_end;
 mod layout;
 mod region;
+#[cfg(test)]
+mod tests;
 mod worker_end;
 
 pub(crate) use daemon_end::WorkerDescriptors;

@@ -42,20 +42,37 @@ impl WorkerEnd {
         // this function.
         let (request, reply) =
             unsafe { (BorrowedFd::borrow_raw(REQUEST_FD), BorrowedFd::borrow_raw(REPLY_FD)) };
-        let end = Self {
-            request: Region::map(request, geometry.request_region(), false)?,
-            reply: Region::map(reply, geometry.reply_region(), true)?,
-            geometry,
-            bell: BELL_FD,
-            begun: 0,
-            rung: 0,
-            slab_used: false,
-        };
+        let end = Self::map(geometry, request, reply, BELL_FD)?;
         for fd in [request.as_raw_fd(), reply.as_raw_fd()] {
             // SAFETY: nobody else in this process knows these descriptors; the maps stay.
             unsafe { libc::close(fd) };
         }
         Ok(end)
+    }
+
+    /// Maps the two regions; `bell` is kept as a number, since a plugin can close it anyway.
+    pub(super) fn map(
+        geometry: Geometry,
+        request: BorrowedFd<'_>,
+        reply: BorrowedFd<'_>,
+        bell: RawFd,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            request: Region::map(request, geometry.request_region(), false)?,
+            reply: Region::map(reply, geometry.reply_region(), true)?,
+            geometry,
+            bell,
+            begun: 0,
+            rung: 0,
+            slab_used: false,
+        })
+    }
+
+    /// As if `sequence` requests had been begun and answered.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, sequence: u32) {
+        self.begun = sequence;
+        self.reply_control().claim.store(u64::from(sequence), Ordering::SeqCst);
     }
 
     fn control(&self) -> &RequestControl {
@@ -72,36 +89,55 @@ impl WorkerEnd {
     pub(crate) fn next(&mut self) {
         loop {
             self.wait();
-            let next = self.begun.wrapping_add(1);
-            let claim = &self.reply_control().claim;
-            let (from, to) = (u64::from(self.begun), u64::from(next));
-            if claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                self.begun = next;
+            if self.claim() {
                 return;
             }
-            // The daemon has taken back what waited here, and says where to go on.
-            let resume = self.control().resume.load(Ordering::Acquire);
-            claim.store(u64::from(resume), Ordering::SeqCst);
-            self.begun = resume;
         }
+    }
+
+    /// Whether a request was posted behind the one begun last. It may have been taken back since.
+    pub(super) fn request_waits(&self) -> bool {
+        self.control().posted.load(Ordering::Acquire) != self.begun
+    }
+
+    /// Claims the request behind the one begun last, of which [`WorkerEnd::request_waits`] has told. False
+    /// if it was taken back: then everything that was is skipped.
+    pub(super) fn claim(&mut self) -> bool {
+        let next = self.begun.wrapping_add(1);
+        let claim = &self.reply_control().claim;
+        let (from, to) = (u64::from(self.begun), u64::from(next));
+        if claim.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.begun = next;
+            return true;
+        }
+        // The daemon has taken back what waited here, and says where to go on.
+        let resume = self.control().resume.load(Ordering::Acquire);
+        claim.store(u64::from(resume), Ordering::SeqCst);
+        self.begun = resume;
+        false
     }
 
     /// Waits until a request is there that was not begun.
     fn wait(&self) {
-        while self.control().posted.load(Ordering::Acquire) == self.begun {
+        while !self.request_waits() {
             self.reply_control().sleeping.store(1, Ordering::Relaxed);
             // Pairs with the daemon's fence between storing `posted` and loading `sleeping`.
             fence(Ordering::SeqCst);
-            if self.control().posted.load(Ordering::Acquire) == self.begun {
+            if !self.request_waits() {
                 sys::futex_wait(&raw const self.control().posted, self.begun);
             }
             self.reply_control().sleeping.store(0, Ordering::Relaxed);
         }
     }
 
+    /// Whether the slab still holds a reply that the daemon has not left.
+    pub(super) fn slab_in_use(&self) -> bool {
+        self.slab_used && self.control().taken.load(Ordering::Acquire) != self.begun.wrapping_sub(1)
+    }
+
     /// Waits until the daemon has taken the reply that lies in the slab.
     fn wait_for_slab(&mut self) {
-        while self.slab_used && self.control().taken.load(Ordering::Acquire) != self.begun.wrapping_sub(1) {
+        while self.slab_in_use() {
             // Rare (large replies with further requests waiting behind them), so a short sleep will do.
             std::thread::sleep(std::time::Duration::from_micros(50));
         }

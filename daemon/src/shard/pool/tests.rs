@@ -51,6 +51,35 @@ fn a_worker_holds_as_many_as_it_may_and_idle_ones_come_first() {
 }
 
 #[test]
+fn a_held_worker_gets_no_more_until_it_is_idle_again() {
+    let (mut pool, workers) = warm(1, 3);
+    let worker = workers[0];
+    assert!(!pool.hold(worker), "it serves nothing");
+    assert_eq!((pool.take(), pool.take()), (Some(worker), Some(worker)));
+    assert!(pool.hold(worker) && !pool.hold(worker));
+    assert_eq!(pool.take(), None);
+    assert!(pool.release(worker, 1));
+    pool.set_depth(4);
+    assert_eq!(pool.take(), None, "neither fewer invocations nor more room end it");
+    assert!(pool.release(worker, 2));
+    assert_eq!(pool.take(), Some(worker));
+    assert_eq!(pool.state(worker), Some(State::Busy { load: 1, held: false }));
+}
+
+#[test]
+fn another_depth_takes_nothing_away() {
+    let (mut pool, workers) = warm(1, 3);
+    let worker = workers[0];
+    assert_eq!((pool.take(), pool.take()), (Some(worker), Some(worker)));
+    pool.set_depth(1);
+    assert_eq!((pool.take(), pool.state(worker)), (None, Some(State::Busy { load: 2, held: false })));
+    assert!(pool.release(worker, 1));
+    assert_eq!(pool.take(), None, "full again");
+    pool.set_depth(2);
+    assert_eq!(pool.take(), Some(worker));
+}
+
+#[test]
 fn ids_of_an_earlier_life_are_refused_and_counted() {
     let mut pool = pool(0, 1, 1);
     let first = pool.start().unwrap();
@@ -120,6 +149,8 @@ enum Step {
     Ready(usize),
     Take,
     Release(usize),
+    Hold(usize),
+    SetDepth(u32),
     Drain(usize),
     Gone(usize),
 }
@@ -131,6 +162,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => which.clone().prop_map(Step::Ready),
         4 => Just(Step::Take),
         3 => which.clone().prop_map(Step::Release),
+        2 => which.clone().prop_map(Step::Hold),
+        1 => (1..6_u32).prop_map(Step::SetDepth),
         1 => which.clone().prop_map(Step::Drain),
         1 => which.prop_map(Step::Gone),
     ]
@@ -171,7 +204,7 @@ proptest! {
     #[test]
     fn the_pool_is_its_model(
         max in 1..6_u16,
-        depth in 1..4_u32,
+        mut depth in 1..4_u32,
         steps in vec(step(), 0..200),
     ) {
         let mut pool = pool(max / 2, max, depth);
@@ -193,15 +226,14 @@ proptest! {
                 Step::Take => {
                     let id = pool.take();
                     let load = |id: &WorkerId| model.live.get(id).copied().map_or(0, State::load);
+                    let has_room = |id: &WorkerId| {
+                        let gets_more = matches!(model.live.get(id), Some(State::Busy { held: false, .. }));
+                        gets_more && load(id) < depth
+                    };
                     match (id, model.idle.last()) {
                         (Some(id), Some(&last)) => prop_assert_eq!(id, last),
-                        (Some(id), None) => prop_assert!((1..depth).contains(&load(&id))),
-                        (None, last) => {
-                            let room = |(id, state): (&WorkerId, &State)| {
-                                matches!(state, State::Busy { .. }) && load(id) < depth
-                            };
-                            prop_assert!(last.is_none() && !model.live.iter().any(room));
-                        }
+                        (Some(id), None) => prop_assert!(has_room(&id)),
+                        (None, last) => prop_assert!(last.is_none() && !model.live.keys().any(has_room)),
                     }
                     if let Some(id) = id {
                         let load = load(&id) + 1;
@@ -228,6 +260,21 @@ proptest! {
                     if next.is_some() {
                         model.set(id, next);
                     }
+                }
+                Step::Hold(back) => {
+                    let Some(id) = pick(back) else { continue };
+                    let next = match model.live.get(&id) {
+                        Some(&State::Busy { load, held: false }) => Some(State::Busy { load, held: true }),
+                        _ => None,
+                    };
+                    prop_assert_eq!(pool.hold(id), next.is_some());
+                    if next.is_some() {
+                        model.set(id, next);
+                    }
+                }
+                Step::SetDepth(to) => {
+                    pool.set_depth(to);
+                    depth = to;
                 }
                 Step::Drain(back) => {
                     let Some(id) = pick(back) else { continue };
