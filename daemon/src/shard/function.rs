@@ -67,6 +67,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Whether it has answered anything.
+    pub(crate) fn served(&self) -> bool {
+        usize::try_from(self.posted).is_ok_and(|posted| posted > self.flights.len())
+    }
+
     /// Ends it; its exit arrives by itself.
     pub(crate) fn kill(&mut self, why: Outcome) {
         if self.killed_for.is_none() {

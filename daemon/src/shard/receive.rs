@@ -331,7 +331,7 @@ impl Shard {
     }
 
     /// The timer is moved only to an earlier time; one that fires too early is set again.
-    fn set_deadline_at(&mut self, key: Key, at: u64) {
+    pub(super) fn set_deadline_at(&mut self, key: Key, at: u64) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.deadline = at;
         if connection.timer.is_some_and(|(_, fires)| fires <= at) {
