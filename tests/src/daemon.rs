@@ -171,7 +171,8 @@ impl<'h> Daemon<'h> {
             "groups outlived the daemon"
         );
         let lines = self.lines();
-        let trouble = lines.iter().find(|line| line.contains("panicked") || line.contains("left behind:"));
+        let trouble =
+            lines.iter().find(|line| line.contains("panicked") || line.contains("groups were left behind"));
         assert_eq!(trouble, None, "a daemon that ended properly was in trouble");
         result
     }

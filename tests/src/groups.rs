@@ -54,18 +54,21 @@ impl Groups {
 
     /// The group of a process in one hierarchy, which must be below this name.
     pub fn of(&self, controller: &str, pid: i32) -> PathBuf {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process runs");
+        self.find(controller, pid)
+            .unwrap_or_else(|| panic!("process {pid} is in no {controller} group below {}", self.name))
+    }
+
+    /// The group of a process in one hierarchy, if the process is there and in one below this name.
+    pub fn find(&self, controller: &str, pid: i32) -> Option<PathBuf> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let path = text.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
             controllers.split(',').any(|name| name == controller).then_some(path)
-        });
-        let path = path.unwrap_or_else(|| panic!("process {pid} is in no {controller} group:\n{text}"));
-        let own = format!("/{}/", self.name);
+        })?;
         // The daemon may itself be in a group of a container.
-        let at = path.find(&own).unwrap_or_else(|| panic!("process {pid} is in {path}, not below {own}"));
-        let (_, root) = self.roots.iter().find(|(name, _)| name == controller).expect("checked in `named`");
-        root.join(&path[at + 1..])
+        let at = path.find(&format!("/{}/", self.name))?;
+        let (_, root) = self.roots.iter().find(|(name, _)| name == controller)?;
+        Some(root.join(&path[at + 1..]))
     }
 }
 

@@ -64,8 +64,7 @@ fn whose_constructor_makes_a_denied_call() {
 fn that_is_no_shared_object() {
     let home = Home::new();
     let folder = home.add_manifest("bad", "name = \"bad\"\nlibrary = \"bad.so\"\n");
-    std::fs::write(folder.join("bad.so"), "not an ELF file, though long enough to be looked at as one")
-        .expect("writable");
+    std::fs::write(folder.join("bad.so"), "no ELF file ".repeat(100)).expect("writable");
     home.add("a-good", &echo(), "").add("good", &echo(), "");
     let daemon = home.start();
     check_answers(&daemon, "the plugin cannot be loaded: /function/bad.so: invalid ELF header");

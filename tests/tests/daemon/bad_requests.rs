@@ -230,7 +230,7 @@ fn an_error_is_json_unless_the_client_would_rather_read_text() {
         daemon.connect().send(request).receive()
     };
     let text = "There is no function ecko; did you mean echo?\n";
-    for accept in ["Accept: text/plain\r\n", "Accept: text/html, application/json;q=0.5\r\n"] {
+    for accept in ["Accept: text/plain\r\n", "Accept: text/plain, application/json;q=0.5\r\n"] {
         let answer = ask(accept);
         assert_eq!(
             (answer.header("content-type"), answer.text()),
