@@ -135,6 +135,18 @@ impl<'h> Daemon<'h> {
         })
     }
 
+    /// Waits until a function has workers and each is in a group of its own, which takes some ten
+    /// milliseconds from its start: from then on it is the kernel that ends a greedy one. Before, its
+    /// `malloc` refuses.
+    pub fn await_own_groups(&self, function: &str) {
+        eventually("the workers are in groups of their own", || {
+            let template = self.home.groups.find("memory", self.template(function).pid)?;
+            let workers = self.workers(function);
+            let own = |pid| self.home.groups.find("memory", pid).is_some_and(|group| group != template);
+            (!workers.is_empty() && workers.iter().all(|worker| own(worker.pid))).then_some(())
+        });
+    }
+
     /// The template of a loaded function.
     pub fn template(&self, function: &str) -> Process {
         self.named("ht-template", function).into_iter().next().expect("a loaded function has a template")

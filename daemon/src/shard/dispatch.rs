@@ -403,7 +403,8 @@ impl Shard {
         self.want_workers(function);
     }
 
-    /// A worker ended before it had begun an invocation. Several in a row are a function that cannot start workers.
+    /// A worker ended before it had begun an invocation. Several in a row are a function that cannot start
+    /// workers.
     fn died_unasked(&mut self, function: u32, ending: Ending) {
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         entry.stillborn += 1;

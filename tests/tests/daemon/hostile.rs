@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{Response, post};
 use hairtrigger_tests::{artefacts, process};
@@ -85,17 +84,6 @@ fn add_hostile(home: &Home, name: &str) {
     std::fs::copy(plugin, to.join(Path::new(name).with_extension("so"))).expect("a file can be copied");
 }
 
-/// Waits until every worker of a function is in a group of its own, some ten milliseconds after its start:
-/// from then on it is the kernel that ends a greedy one.
-fn await_own_group(daemon: &Daemon<'_>, function: &str) {
-    process::eventually("the workers enter their groups", || {
-        let template = daemon.home.groups.of("memory", daemon.template(function).pid);
-        let workers = daemon.workers(function);
-        let inside = |pid| daemon.home.groups.find("memory", pid).is_some_and(|group| group != template);
-        (!workers.is_empty() && workers.iter().all(|worker| inside(worker.pid))).then_some(())
-    });
-}
-
 /// The eight crimes, over and over and at the same time, while four clients of the neighbour check 10,000
 /// answers.
 #[test]
@@ -118,7 +106,7 @@ fn eight_crimes_beside_ten_thousand_right_answers() {
                     // Each round but the first shows that the function serves after its crime.
                     while rounds < 3 || !done.load(Ordering::Relaxed) {
                         if crime.1 == 502 && crime.2 == "out_of_memory" {
-                            await_own_group(daemon, crime.0);
+                            daemon.await_own_groups(crime.0);
                         }
                         crime.check(&connection.get(&format!("/{}", crime.0)));
                         rounds += 1;
@@ -156,11 +144,11 @@ fn a_memory_bomb_does_not_reach_its_sibling() {
     let manifest = "timeout = \"20s\"\nmemory = \"32MiB\"\n[concurrency]\nprovisioned = 2\nmax = 2";
     home.add("probe", &own("probe"), manifest);
     let daemon = home.start();
-    daemon.await_workers("probe", 2);
     for _ in 0..5 {
+        daemon.await_workers("probe", 2);
+        daemon.await_own_groups("probe");
         let mut long = daemon.connect();
         long.send(hairtrigger_tests::http::get("/probe/sleep?400"));
-        // Only once the long one is under way: its worker sleeps, the other waits for work.
         let bomb = daemon.get("/probe/bomb");
         assert_eq!((bomb.status, &bomb.json()["outcome"]), (502, &"out_of_memory".into()));
         assert_eq!(long.receive().status, 200, "the sibling completes");

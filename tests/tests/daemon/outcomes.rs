@@ -43,6 +43,7 @@ fn each_ending_has_its_status_label_and_sentence() {
         ("spin", 504, "timeout", time.to_owned()),
         ("sleep?60000", 504, "timeout", time.to_owned()),
     ] {
+        daemon.await_own_groups("probe");
         let answer = connection.get(&format!("/probe/{command}"));
         answer.assert_outcome("probe", status, outcome, &format!("Function probe {rest}"));
         assert!(!answer.has("connection"), "the connection is not to blame for {command}");
