@@ -105,3 +105,12 @@ impl Home {
         uid.parse().expect("a uid is a number")
     }
 }
+
+impl Drop for Home {
+    /// Groups that a failed daemon left must not pile up; none is left after one that works.
+    fn drop(&mut self) {
+        for group in self.groups.all() {
+            let _ = fs::remove_dir(group);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Whoever dies, nothing is left behind, and what can go on goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
@@ -45,8 +45,10 @@ fn sigterm_leaves_nothing_and_answers_what_is_under_way() {
     // A request that arrives on another connection after it is under way: both are in the shard.
     daemon.get("/probe/fine").assert_ok("fine");
     daemon.stop_while(|daemon| {
+        let begun = Instant::now();
         idle.assert_closed();
         let answer = busy.receive();
+        assert!(begun.elapsed() < Duration::from_secs(5), "it did not wait for those who ask for nothing");
         assert_eq!((answer.status, answer.header("connection")), (200, "close"));
         busy.assert_closed();
         assert!(std::net::TcpStream::connect(daemon.address()).is_err(), "no more connections are taken");
