@@ -24,7 +24,10 @@ fn provisioned_workers_are_there_and_are_replaced() {
 fn a_function_without_provisioned_workers_starts_one_when_asked() {
     let home = Home::new();
     home.add("probe", &own("probe"), "[concurrency]\nprovisioned = 0\nmax = 8");
+    home.add("z-last", &own("probe"), "");
     let daemon = home.start();
+    // Loaded after the other: by now that one would have its worker too.
+    daemon.await_workers("z-last", 1);
     assert_eq!(daemon.workers("probe").len(), 0);
     daemon.get("/probe/fine").assert_ok("fine");
     assert_eq!(daemon.workers("probe").len(), 1);
