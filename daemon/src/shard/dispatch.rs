@@ -249,16 +249,30 @@ impl Shard {
         if let Some(first) = flights.next() {
             self.answer_outcome(first.connection, why, true);
         }
-        for flight in flights.rev() {
-            // Sequence numbers wrap; the difference does not.
-            let was_begun = begun.wrapping_sub(flight.sequence).cast_signed() >= 0;
-            if was_begun {
-                self.answer_outcome(flight.connection, why, true);
-            } else {
-                self.wait_first(function, flight.connection);
-            }
+        let (ended, waiting) = flights.partition(|flight| was_begun(begun, flight));
+        let ended: Vec<Flight> = ended;
+        for flight in ended {
+            self.answer_outcome(flight.connection, why, true);
         }
+        self.wait_again(function, waiting);
         self.serve_queue(function);
+    }
+
+    /// Puts requests that no worker has begun back to where they came from: the head of the queue. They may
+    /// wait as long as a request may, counted from when they were first ready.
+    fn wait_again(&mut self, function: u32, flights: Vec<Flight>) {
+        for flight in flights.into_iter().rev() {
+            let Some(connection) = self.connections.get_mut(flight.connection) else { continue };
+            let Some(exchange) = &mut connection.exchange else { continue };
+            let Some(entry) = self.functions.get_mut(function as usize) else { return };
+            if exchange.stamps.queued == 0 {
+                exchange.stamps.queued = exchange.stamps.dispatched;
+            }
+            let until = exchange.stamps.queued.saturating_add(nanoseconds(entry.profile.timeout));
+            connection.phase = Phase::Queued;
+            entry.queue.push_front((flight.connection, exchange.stamps.queued));
+            self.set_deadline_at(flight.connection, until);
+        }
     }
 
     /// Gives free workers to those who wait.
@@ -370,15 +384,19 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         self.busy.retain(|entry| *entry != (function, ticket.slot));
+        let served = live.served;
         let flights: Vec<Flight> = live.flights.drain(..).collect();
         let begun = live.channel.begun();
         let young = self.now < live.arrived + nanoseconds(STILLBORN_AGE);
         let by_us = live.killed_for.is_some();
         self.retire(function, live);
-        if flights.is_empty() && !by_us {
-            if young {
+        let idle = flights.first().is_none_or(|first| !was_begun(begun, first));
+        if idle && !by_us {
+            self.wait_again(function, flights);
+            if young && !served {
                 self.died_young(function, ending);
             }
+            self.serve_queue(function);
         } else {
             // Only the daemon's own kills are not told by the ending, and those have been answered.
             let why = Outcome::from_ending(ending, Outcome::ShuttingDown);
@@ -387,7 +405,8 @@ impl Shard {
         self.want_workers(function);
     }
 
-    /// A worker ended soon after its start, without an invocation. Several in a row are a function that cannot start workers.
+    /// A worker ended soon after its start, before it had begun an invocation. Several in a row are a function
+    /// that cannot start workers.
     fn died_young(&mut self, function: u32, ending: Ending) {
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         entry.stillborn += 1;
@@ -454,26 +473,18 @@ impl Shard {
         };
         let taken_back = live.flights.split_off(kept.min(live.flights.len()));
         entry.pool.hold(id);
-        for flight in taken_back.into_iter().rev() {
-            if let Some(entry) = self.functions.get_mut(function as usize) {
-                entry.pool.release(id, self.now);
-            }
-            self.wait_first(function, flight.connection);
+        for _ in &taken_back {
+            entry.pool.release(id, self.now);
         }
+        self.wait_again(function, taken_back.into());
         self.arm_worker(function, slot);
         self.serve_queue(function);
         self.want_workers(function);
     }
+}
 
-    /// Puts a request that was not begun before those that wait.
-    fn wait_first(&mut self, function: u32, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.phase = Phase::Queued;
-        let since = connection.exchange.as_ref().map_or(self.now, |exchange| exchange.stamps.dispatched);
-        if let Some(entry) = self.functions.get_mut(function as usize) {
-            entry.queue.push_front((key, since));
-            let patience = entry.profile.timeout;
-            self.set_deadline(key, patience);
-        }
-    }
+/// Whether a worker that says it has begun the requests up to `begun` has begun this one. Sequence numbers
+/// wrap; their difference does not.
+fn was_begun(begun: u32, flight: &Flight) -> bool {
+    begun.wrapping_sub(flight.sequence).cast_signed() >= 0
 }

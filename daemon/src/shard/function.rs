@@ -67,6 +67,8 @@ pub(crate) struct Live {
     pub(crate) bell_armed: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
+    /// Whether it has answered anything.
+    pub(crate) served: bool,
     /// When it arrived: monotonic, in nanoseconds.
     pub(crate) arrived: u64,
 }
@@ -101,6 +103,7 @@ impl Live {
     pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, u64) {
         let lasted = now.saturating_sub(self.head_since);
         let flight = self.flights.pop_front();
+        self.served = true;
         self.head_changed(now, timeout);
         (flight, lasted)
     }
@@ -190,6 +193,7 @@ impl Function {
             bell_count: Box::new(0),
             bell_armed: false,
             listed: false,
+            served: false,
             arrived: now,
         }));
     }

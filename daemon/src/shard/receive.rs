@@ -373,7 +373,7 @@ impl Shard {
         self.set_deadline_at(key, self.now + nanoseconds(after));
     }
 
-    fn set_deadline_at(&mut self, key: Key, at: u64) {
+    pub(super) fn set_deadline_at(&mut self, key: Key, at: u64) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.deadline = at;
         self.arm_timer(key);

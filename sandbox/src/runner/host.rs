@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hairtrigger_abi::raw::{
     ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, TOO_LARGE,
@@ -49,6 +49,19 @@ pub(super) fn write_line_by_line() {
     }
     // SAFETY: the C library's own stream, open for as long as the process lives; it makes the buffer itself.
     unsafe { libc::setvbuf(stdout, ptr::null_mut(), libc::_IOLBF, 0) };
+}
+
+/// The line logged last, while somebody wants to know it: an `init` that refuses says why there.
+static LAST_LINE: Mutex<Option<String>> = Mutex::new(None);
+
+/// Begins to keep the line logged last.
+pub(super) fn keep_last_line() {
+    *LAST_LINE.lock().unwrap_or_else(PoisonError::into_inner) = Some(String::new());
+}
+
+/// The line logged since [`keep_last_line`], if there was one; ends the keeping.
+pub(super) fn last_line() -> Option<String> {
+    LAST_LINE.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|line| !line.is_empty())
 }
 
 /// What an `ht_invocation` points to.
@@ -114,6 +127,9 @@ unsafe extern "C" fn log(level: u32, text: *const u8, length: usize) {
     line.extend(text.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
     line.push(b'\n');
     let _ = std::io::stderr().write_all(&line);
+    if let Some(kept) = &mut *LAST_LINE.lock().unwrap_or_else(PoisonError::into_inner) {
+        *kept = String::from_utf8_lossy(text).into_owned();
+    }
 }
 
 unsafe extern "C" fn now_ns() -> u64 {

@@ -1,5 +1,6 @@
 //! Loading a plugin. From the first line of [`Plugin::load`] on, code of the function runs in this process.
 
+use std::error::Error as _;
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr;
@@ -8,7 +9,7 @@ use hairtrigger_abi::raw::{self, FUNCTION_SYMBOL, Function};
 use hairtrigger_abi::{Mismatch, check};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use super::host::HOST;
+use super::host::{self, HOST};
 use super::root::FUNCTION_DIRECTORY;
 
 /// A loaded plugin. Never unloaded: libraries that are closed leave destructors behind.
@@ -32,7 +33,11 @@ impl Plugin {
         // SAFETY: runs the plugin's constructors, which may do whatever this process may do: that is what
         // the process was confined for.
         let loaded = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
-        let loaded = loaded.map_err(|error| format!("the plugin cannot be loaded: {error}"))?;
+        let loaded = loaded.map_err(|error| {
+            // What the loader says stands below; above it is only that it failed.
+            let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("the plugin cannot be loaded: {said}")
+        })?;
         // SAFETY: the symbol's address is only used as the address of a descriptor, below.
         let symbol = unsafe { loaded.get::<*const Function>(FUNCTION_SYMBOL.to_bytes_with_nul()) };
         let name = FUNCTION_SYMBOL.to_string_lossy();
@@ -59,10 +64,13 @@ impl Plugin {
 
     fn init(&mut self) -> Result<(), String> {
         let Some(init) = self.function.init else { return Ok(()) };
+        host::keep_last_line();
         // SAFETY: the contract of the ABI: the host table is a constant, `state` outlives the call.
-        match unsafe { init(&raw const HOST, &raw mut self.state) } {
-            0 => Ok(()),
-            code => Err(format!("init returned {code}")),
+        let code = unsafe { init(&raw const HOST, &raw mut self.state) };
+        match (code, host::last_line()) {
+            (0, _) => Ok(()),
+            (code, Some(reason)) => Err(format!("init returned {code}: {reason}")),
+            (code, None) => Err(format!("init returned {code}")),
         }
     }
 

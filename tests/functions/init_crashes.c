@@ -1,0 +1,17 @@
+/* Crashes in init. */
+#include <hairtrigger.h>
+
+static int32_t init(const ht_host *host, void **state) {
+    (void)state;
+    (void)host;
+    *(volatile int *)8 = 1;
+    return 0;
+}
+
+static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request) {
+    (void)state;
+    (void)request;
+    return ht_write_text(host, invocation, "should never run");
+}
+
+HT_FUNCTION_WITH(init, NULL, invoke, NULL);

@@ -1,0 +1,130 @@
+//! What is under test, built once a run: the daemon, plugins in Rust, functions in C.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::{env, fs};
+
+/// Names a built daemon, for a run that is not to build its own.
+const DAEMON_VARIABLE: &str = "HAIRTRIGGER_DAEMON";
+
+/// What has been built by this process: by name, where it is.
+static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace")
+}
+
+/// Cargo's target directory, as this test was built.
+pub fn target() -> PathBuf {
+    profile_folder().parent().expect("a profile's folder lies in the target directory").to_owned()
+}
+
+/// The daemon's executable, built as this test was built, or the one that `HAIRTRIGGER_DAEMON` names.
+pub fn daemon() -> PathBuf {
+    match env::var_os(DAEMON_VARIABLE) {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "{DAEMON_VARIABLE} names {}, which is no file", path.display());
+            path
+        }
+        None => once("the daemon", || cargo_build("hairtrigger", "bin")),
+    }
+}
+
+/// The shared object of a plugin of the workspace.
+pub fn plugin(package: &str) -> PathBuf {
+    once(package, || cargo_build(package, "cdylib"))
+}
+
+/// A function in C, compiled against the header that authors are given. `source` is relative to the
+/// workspace.
+pub fn function(source: &str) -> PathBuf {
+    once(source, || compile(&workspace().join(source)))
+}
+
+/// Whether a program is in PATH.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// Builds under the lock: the others would only wait for the same.
+fn once(name: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = built.get_or_insert_default();
+    if let Some(path) = built.get(name) {
+        return path.clone();
+    }
+    let path = build();
+    built.insert(name.to_owned(), path.clone());
+    path
+}
+
+/// `target/debug` or `target/release`: this executable lies in its `deps`.
+fn profile_folder() -> PathBuf {
+    let executable = env::current_exe().expect("a process knows its executable");
+    let folder = executable.parent().expect("an executable lies in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    folder.to_owned()
+}
+
+/// Builds a package and returns the file that cargo says it made of its target of this kind.
+fn cargo_build(package: &str, kind: &str) -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace()).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args(["-p", package]).arg("--target-dir").arg(target());
+    if profile_folder().ends_with("release") {
+        command.arg("--release");
+    }
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("cannot run cargo ({error}); install a Rust toolchain"));
+    assert!(output.status.success(), "cargo could not build {package}");
+    let text = String::from_utf8(output.stdout).expect("cargo writes JSON");
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let files: Vec<PathBuf> = messages
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| message["target"]["name"] == package && message["target"]["kind"][0] == kind)
+        .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
+        .filter_map(|file| file.as_str().map(PathBuf::from))
+        .collect();
+    files.into_iter().next().unwrap_or_else(|| panic!("cargo says of no {kind} that it belongs to {package}"))
+}
+
+fn compile(source: &Path) -> PathBuf {
+    let folder = target().join("tmp/functions");
+    fs::create_dir_all(&folder).expect("the target directory can be written");
+    let name = source.file_stem().and_then(OsStr::to_str).expect("sources have plain names");
+    let (to, fresh) =
+        (folder.join(format!("{name}.so")), folder.join(format!("{name}.{}", std::process::id())));
+    let output = Command::new("cc")
+        .args([
+            "-std=c11",
+            "-O1",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+        ])
+        .arg("-I")
+        .arg(workspace().join("abi/include"))
+        .arg("-o")
+        .arg(&fresh)
+        .arg(source)
+        .output();
+    let output = output
+        .unwrap_or_else(|error| panic!("cannot run cc ({error}); install a C compiler (build-essential)"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cc failed on {}:\n{said}", source.display());
+    // Another run may be using the old one.
+    fs::rename(&fresh, &to).expect("a file can be renamed within its folder");
+    to
+}

@@ -1,0 +1,236 @@
+//! An HTTP client that believes nothing: every byte of an answer is accounted for.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long any read or write may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest head of an answer, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A connection, and what was received beyond the last answer.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its fields, names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    pub fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
+        timed.and(stream.set_nodelay(true)).expect("a socket has these options");
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).expect("the daemon reads what it is sent");
+        self
+    }
+
+    /// Sends bytes; whether the daemon took them all does not matter.
+    pub fn send_regardless(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let _ = self.stream.write_all(bytes.as_ref());
+        self
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end_sending(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).expect("a connected socket can be shut down");
+        self
+    }
+
+    /// `GET path`.
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(get(path)).receive()
+    }
+
+    /// `POST path` with a body.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> Response {
+        self.send(post(path, body)).receive()
+    }
+
+    /// The next answer.
+    pub fn receive(&mut self) -> Response {
+        self.receive_or_reason(false).unwrap_or_else(|reason| panic!("no answer: {reason}"))
+    }
+
+    /// The next answer, which is one to HEAD.
+    pub fn receive_head(&mut self) -> Response {
+        self.receive_or_reason(true).unwrap_or_else(|reason| panic!("no answer: {reason}"))
+    }
+
+    /// The next answer, or what came instead.
+    pub fn try_receive(&mut self) -> Result<Response, String> {
+        self.receive_or_reason(false)
+    }
+
+    /// Asserts that the daemon closes now, and sends nothing more.
+    pub fn assert_closed(&mut self) {
+        let mut piece = [0; 1024];
+        let rest = match self.stream.read(&mut piece) {
+            Ok(count) => &piece[..count],
+            // It may close with bytes of ours unread.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => &[],
+            Err(error) => panic!("the connection was not closed: {error}"),
+        };
+        let received = [&self.received, rest].concat();
+        assert!(received.is_empty(), "more came: {}", received.escape_ascii());
+    }
+
+    /// Takes exactly these bytes.
+    pub fn expect_bytes(&mut self, expected: &[u8]) -> &mut Self {
+        while self.received.len() < expected.len() {
+            self.more().unwrap_or_else(|reason| panic!("instead of {}: {reason}", expected.escape_ascii()));
+        }
+        let got: Vec<u8> = self.received.drain(..expected.len()).collect();
+        assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        self
+    }
+
+    fn receive_or_reason(&mut self, head_only: bool) -> Result<Response, String> {
+        let end = loop {
+            if let Some(at) = self.received.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if self.received.len() > MAX_HEAD {
+                return Err(format!("a head of more than {MAX_HEAD} bytes"));
+            }
+            self.more()?;
+        };
+        let head: Vec<u8> = self.received.drain(..end).collect();
+        let (status, headers) = parse_head(&head[..end - 4])?;
+        let lengths: Vec<&str> =
+            headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| &**value).collect();
+        let length = match (status, &lengths[..]) {
+            (204 | 304, []) => 0,
+            (200.., [length]) => length.parse::<usize>().map_err(|_| format!("Content-Length {length}"))?,
+            (status, lengths) => return Err(format!("status {status} with Content-Length {lengths:?}")),
+        };
+        let length = if head_only { 0 } else { length };
+        while self.received.len() < length {
+            self.more()?;
+        }
+        let body = self.received.drain(..length).collect();
+        Ok(Response { status, headers, body })
+    }
+
+    fn more(&mut self) -> Result<(), String> {
+        let mut piece = [0; 64 * 1024];
+        match self.stream.read(&mut piece) {
+            Ok(0) => Err(format!("closed after {:?}", self.received.escape_ascii().to_string())),
+            Ok(count) => {
+                self.received.extend_from_slice(&piece[..count]);
+                Ok(())
+            }
+            Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),
+        }
+    }
+}
+
+impl Response {
+    /// The one field of a name.
+    pub fn header(&self, name: &str) -> &str {
+        let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value);
+        let value = values.next().unwrap_or_else(|| panic!("there is no field {name} in {self:?}"));
+        assert_eq!(values.next(), None, "there are several fields {name}");
+        value
+    }
+
+    /// Whether it has a field of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known == name)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body of text")
+    }
+
+    /// The body of an error.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.header("content-type"), "application/json");
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// The invocation's id, which must be 32 hexadecimal digits.
+    pub fn invocation(&self) -> &str {
+        let id = self.header("x-hairtrigger-invocation");
+        assert!(id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+        id
+    }
+
+    /// Asserts a 200 with this body.
+    #[track_caller]
+    pub fn assert_ok(&self, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        assert_eq!((self.status, &*self.body), (200, body), "{}", self.body.escape_ascii());
+    }
+
+    /// Asserts a status without a body.
+    #[track_caller]
+    pub fn assert_empty(&self, status: u16) {
+        assert_eq!((self.status, &*self.body), (status, &b""[..]));
+    }
+
+    /// Asserts an outcome of a function's invocation: status, label, and the whole sentence.
+    #[track_caller]
+    pub fn assert_outcome(&self, function: &str, status: u16, outcome: &str, sentence: &str) {
+        let json = self.json();
+        let said = (self.status, &json["outcome"], &json["message"], &json["function"], &json["invocation"]);
+        let id = self.invocation();
+        let expected =
+            (status, &outcome.into(), &sentence.into(), &function.into(), &serde_json::Value::from(id));
+        assert_eq!(said, expected);
+    }
+}
+
+/// The bytes of a GET.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+/// The bytes of a POST.
+pub fn post(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+fn parse_head(head: &[u8]) -> Result<(u16, Vec<(String, String)>), String> {
+    let head = std::str::from_utf8(head).map_err(|_| "a head that is no text".to_owned())?;
+    let mut lines = head.split("\r\n");
+    let line = lines.next().unwrap_or_default();
+    let wrong = || format!("the status line {line:?}");
+    let (status, reason) =
+        line.strip_prefix("HTTP/1.1 ").and_then(|l| l.split_once(' ')).ok_or_else(wrong)?;
+    if status.len() != 3 || reason.contains(char::is_control) {
+        return Err(wrong());
+    }
+    let status = status.parse().map_err(|_| wrong())?;
+    let headers: Result<Vec<_>, String> = lines
+        .map(|line| {
+            let (name, value) = line.split_once(": ").ok_or_else(|| format!("the field {line:?}"))?;
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            if name.is_empty() || !name.bytes().all(token) || value.contains(char::is_control) {
+                return Err(format!("the field {line:?}"));
+            }
+            Ok((name.to_ascii_lowercase(), value.to_owned()))
+        })
+        .collect();
+    Ok((status, headers?))
+}

@@ -1,0 +1,242 @@
+//! What the kernel says of live processes of a function: the worker that serves, and the template it was
+//! forked from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use hairtrigger_tests::daemon::Daemon;
+use hairtrigger_tests::groups::value;
+use hairtrigger_tests::home::Home;
+use hairtrigger_tests::process::{Process, eventually};
+
+use crate::own;
+
+const MANIFEST: &str = "memory = \"48MiB\"\ncpu = 0.5\n[concurrency]\nprovisioned = 2\nmax = 5";
+
+fn home() -> Home {
+    let home = Home::new();
+    home.add("probe", &own("probe"), MANIFEST).add("other", &own("probe"), "");
+    home
+}
+
+/// Worker and template of both functions, once a worker of each has served.
+fn confined(daemon: &Daemon<'_>) -> [Process; 4] {
+    let worker = |function: &str| {
+        daemon.get(&format!("/{function}/fine")).assert_ok("fine");
+        daemon.workers(function).into_iter().next().expect("it has just answered")
+    };
+    [worker("probe"), daemon.template("probe"), worker("other"), daemon.template("other")]
+}
+
+#[test]
+fn no_privilege_is_left() {
+    let home = home();
+    let daemon = home.start();
+    let processes = confined(&daemon);
+    for process in &processes {
+        let name = process.name();
+        // Filters are on, and no exec could give anything back.
+        assert_eq!((&*process.status("Seccomp"), &*process.status("NoNewPrivs")), ("2", "1"), "{name}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(process.status(set), "0000000000000000", "{set} of {name}");
+        }
+        assert_eq!(process.status("Groups"), "", "{name}");
+        assert_eq!(process.status("Threads"), "1", "{name}");
+        assert_eq!(process.status("TracerPid"), "0", "{name}");
+    }
+    // The ns-init above them is ours, and trusted; it needs none either.
+    let init = daemon.ns_init("probe");
+    eventually("the ns-init has locked itself down", || (init.status("Seccomp") == "2").then_some(()));
+    assert_eq!((&*init.status("NoNewPrivs"), &*init.status("CapBnd")), ("1", "0000000000000000"));
+    assert_eq!(init.descriptors(), BTreeMap::new());
+    daemon.stop();
+}
+
+#[test]
+fn each_function_is_a_user_of_its_own() {
+    let home = home();
+    let daemon = home.start();
+    let [worker, template, other, other_template] = confined(&daemon);
+    let uids = |process: &Process, kind: &str| -> BTreeSet<u32> {
+        process.status(kind).split_whitespace().map(|id| id.parse().expect("a number")).collect()
+    };
+    for kind in ["Uid", "Gid"] {
+        // Real, effective, saved and of the file system: all one.
+        assert_eq!(uids(&worker, kind), BTreeSet::from([home.uid("probe")]));
+        assert_eq!(uids(&template, kind), BTreeSet::from([home.uid("probe")]));
+        assert_eq!(uids(&other, kind), BTreeSet::from([home.uid("other")]));
+        assert_eq!(uids(&other_template, kind), BTreeSet::from([home.uid("other")]));
+    }
+    let init = uids(&daemon.ns_init("probe"), "Uid");
+    let all = BTreeSet::from([0, home.uid("probe"), home.uid("other")]);
+    assert!(all.len() == 3 && all.is_disjoint(&init), "functions, ns-inits and root are different users");
+    let known = (home.uid("probe"), home.uid("other"));
+    daemon.stop();
+    let again = home.start();
+    assert_eq!((home.uid("probe"), home.uid("other")), known, "uids are kept");
+    again.stop();
+}
+
+#[test]
+fn each_function_has_namespaces_of_its_own() {
+    let home = home();
+    let daemon = home.start();
+    let [worker, template, other, _] = confined(&daemon);
+    for kind in ["net", "mnt", "pid", "ipc", "uts", "cgroup"] {
+        let (its, ours) = (worker.namespace(kind), daemon.process.namespace(kind));
+        assert_ne!(its, ours, "{kind} is the daemon's");
+        assert_ne!(its, other.namespace(kind), "{kind} is another function's");
+        assert_eq!(its, template.namespace(kind), "{kind}");
+    }
+    // An empty network: loopback alone, which is down, and no way anywhere.
+    let interfaces = worker.read("net/dev");
+    assert!(interfaces.contains(" lo:") && !interfaces.contains("eth"), "{interfaces}");
+    let routes = worker.read("net/route");
+    assert!(routes.lines().count() <= 1, "a heading at most: {routes}");
+    daemon.stop();
+}
+
+#[test]
+fn the_root_holds_libraries_and_the_function_and_is_read_only() {
+    let home = home();
+    let daemon = home.start();
+    for process in confined(&daemon) {
+        let list = |path: &str| -> BTreeSet<String> {
+            let entries = fs::read_dir(process.path("root").join(path)).expect("the process runs");
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        };
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(list("."), set(&["function", "lib", "lib64", "usr"]));
+        assert!(list("usr").is_subset(&set(&["lib", "lib64"])), "{:?}", list("usr"));
+        assert_eq!(list("usr/lib"), set(&["x86_64-linux-gnu"]));
+        let name = if process.uid() == Some(home.uid("probe")) { "probe" } else { "other" };
+        assert_eq!(list("function"), set(&[&format!("{name}.so"), "function.toml"]));
+
+        let mounts = process.read("mountinfo");
+        let mut places = BTreeSet::new();
+        for line in mounts.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            places.insert(fields[4].to_owned());
+            let options: BTreeSet<&str> = fields[5].split(',').collect();
+            assert!(BTreeSet::from(["ro", "nosuid", "nodev"]).is_subset(&options), "{line}");
+            assert!(!line.contains("shared:") && !line.contains("master:"), "mounts would spread: {line}");
+        }
+        let expected = set(&["/", "/function", "/usr/lib/x86_64-linux-gnu", "/usr/lib64"]);
+        assert!(places.is_subset(&expected) && places.contains("/function"), "{mounts}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn only_documented_descriptors_are_open() {
+    let home = home();
+    let daemon = home.start();
+    let [worker, template, other, _] = confined(&daemon);
+    // What a descriptor is, without the number that tells one pipe from another.
+    let kinds = |process: &Process| -> BTreeMap<i32, String> {
+        let plain = |target: String| target.split(":[").next().unwrap_or_default().to_owned();
+        process
+            .descriptors()
+            .into_iter()
+            .map(|(fd, target)| (fd, if target.starts_with("pipe") { plain(target) } else { target }))
+            .collect()
+    };
+    let documented = |more: &[(i32, &str)]| -> BTreeMap<i32, String> {
+        let standard = [(0, "/dev/null"), (1, "pipe"), (2, "pipe")];
+        standard.iter().chain(more).map(|(fd, what)| (*fd, (*what).to_owned())).collect()
+    };
+    // The regions of the channel are mapped and closed; the bell is the highest that it may have.
+    assert_eq!(kinds(&worker), documented(&[(63, "anon_inode:[eventfd]")]));
+    assert_eq!(kinds(&other), kinds(&worker));
+    // What a worker's own landlock domain will be made of.
+    assert_eq!(kinds(&template), documented(&[(3, "anon_inode:[landlock-ruleset]")]));
+    assert_ne!(
+        worker.descriptors()[&1],
+        template.descriptors()[&1],
+        "each worker writes to a pipe of its own"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn resources_are_limited_by_the_kernel() {
+    let home = home();
+    let daemon = home.start();
+    let [worker, template, ..] = confined(&daemon);
+    for process in [&worker, &template] {
+        let text = process.read("limits");
+        let limit = |name: &str| -> (String, String) {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let line = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+            let mut fields = line.split_whitespace();
+            (fields.next().expect("soft").to_owned(), fields.next().expect("hard").to_owned())
+        };
+        for (name, value) in [
+            ("Max core file size", 0),
+            ("Max locked memory", 0),
+            ("Max msgqueue size", 0),
+            ("Max file size", 0),
+            ("Max nice priority", 0),
+            ("Max realtime priority", 0),
+            ("Max pending signals", 64),
+            ("Max open files", 64),
+            ("Max stack size", 8 << 20),
+            // The manifest's memory, and room for the image of the runner.
+            ("Max data size", (48 << 20) + (16 << 20)),
+        ] {
+            let value = value.to_string();
+            assert_eq!(limit(name), (value.clone(), value), "{name}");
+        }
+    }
+    daemon.stop();
+}
+
+#[test]
+fn groups_hold_what_the_manifest_says() {
+    const MEBIBYTE: u64 = 1 << 20;
+    let home = home();
+    let daemon = home.start();
+    let [_, template, ..] = confined(&daemon);
+    // Workers enter their own group in the background.
+    let leaves = eventually("both workers are in groups of their own", || {
+        let workers = daemon.workers("probe");
+        let leaves: BTreeSet<_> = workers.iter().map(|worker| home.groups.of("memory", worker.pid)).collect();
+        let slot = home.groups.of("memory", template.pid);
+        (leaves.len() == 2 && leaves.iter().all(|leaf| leaf.parent() == Some(&slot))).then_some(leaves)
+    });
+    for leaf in &leaves {
+        let name = leaf.file_name().and_then(|name| name.to_str()).expect("a plain name");
+        assert!(name.strip_prefix('w').is_some_and(|number| number.parse::<u32>().is_ok()), "{name}");
+        assert_eq!(value(leaf, "memory.limit_in_bytes"), (48 * MEBIBYTE).to_string());
+        assert_eq!(value(leaf, "memory.swappiness"), "0");
+        assert_eq!(value(leaf, "cgroup.procs").lines().count(), 1, "one worker a group");
+    }
+    // Five workers and the template, each as much, and what the template is given beyond.
+    let slot = home.groups.of("memory", template.pid);
+    assert_eq!(value(&slot, "memory.limit_in_bytes"), ((64 + 48 * 6) * MEBIBYTE).to_string());
+    for process in daemon.workers("probe").iter().chain([&template]) {
+        let pids = home.groups.of("pids", process.pid);
+        assert_eq!(value(&pids, "pids.max"), "7", "five workers, template and ns-init");
+        let cpu = home.groups.of("cpu", process.pid);
+        let bandwidth = (value(&cpu, "cpu.cfs_quota_us"), value(&cpu, "cpu.cfs_period_us"));
+        assert_eq!(bandwidth, ("50000".to_owned(), "100000".to_owned()), "half a core");
+    }
+    let other = home.groups.of("cpu", daemon.template("other").pid);
+    assert_eq!(value(&other, "cpu.cfs_quota_us"), "-1", "no limit was asked for");
+    daemon.stop();
+}
+
+/// Two functions and what each can do to the other: nothing.
+#[test]
+fn a_function_opens_no_file_and_signals_nobody() {
+    let home = home();
+    let daemon = home.start();
+    daemon.get("/probe/open").assert_ok("Permission denied");
+    let template = daemon.template("probe");
+    // Its own template, by the pid that it has in the worker's namespace.
+    let answer = daemon.get("/probe/kill?2");
+    assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()));
+    assert!(!template.ends_within(std::time::Duration::from_millis(50)), "the template lives");
+    daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop();
+}

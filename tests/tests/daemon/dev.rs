@@ -1,0 +1,85 @@
+//! `hairtrigger dev`: from sources to answers, with no other set-up.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use hairtrigger_tests::artefacts;
+use hairtrigger_tests::daemon::Daemon;
+use hairtrigger_tests::home::Home;
+
+const CRATE: &str = r#"
+use hairtrigger_abi::{Error, Request, Response};
+
+fn greet(_request: &Request<'_>, response: &mut Response<'_>) -> Result<(), Error> {
+    response.text("good day from a crate\n")?;
+    Ok(())
+}
+
+hairtrigger_abi::export!(fn greet);
+"#;
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory can be made");
+    fs::write(path, text).expect("a file can be written");
+}
+
+/// A C file, a crate, and a function that `dev` is to leave out.
+fn sources(home: &Home) {
+    let root = home.functions();
+    write(&root.join("in-c/function.toml"), "name = \"in-c\"\nsource = \"in-c.c\"\n");
+    fs::copy(artefacts::workspace().join("plugins/echo/echo.c"), root.join("in-c/in-c.c")).expect("readable");
+    let abi = artefacts::workspace().join("abi");
+    let manifest = format!(
+        "[package]\nname = \"greet\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\nhairtrigger-abi = {{ path = {abi:?} }}\n"
+    );
+    write(&root.join("greet/Cargo.toml"), &manifest);
+    write(&root.join("greet/src/lib.rs"), CRATE);
+    write(&root.join("greet/function.toml"), "name = \"greet\"\n");
+    write(&root.join("left-out/function.toml"), "name = \"left-out\"\ndev = false\n");
+}
+
+fn dev(home: &Home) -> Command {
+    let mut command = Command::new(artefacts::daemon());
+    command.arg("dev").arg(home.functions()).args(["--listen", "127.0.0.1:0", "--state"]);
+    command.arg(home.path().join("state"));
+    // Built once, not anew in each temporary directory.
+    command.env("CARGO_TARGET_DIR", artefacts::target().join("tmp/dev"));
+    command
+}
+
+#[test]
+fn a_c_file_and_a_crate_are_built_served_and_printed_with_a_curl_line() {
+    let curl = artefacts::find_program("curl");
+    let curl = curl.expect("this test needs curl; install it (on Debian: apt-get install curl)");
+    let home = Home::new();
+    sources(&home);
+    let mut daemon = Daemon::run(&home, dev(&home));
+    daemon.await_address();
+    for (name, expected) in [("in-c", "GET /in-c\n"), ("greet", "good day from a crate\n")] {
+        daemon.await_line(|line| line.starts_with(&format!("loaded {name} in ")));
+        let end = format!("/{name}");
+        let line = daemon.await_line(|line| line.trim_start().starts_with("curl ") && line.ends_with(&end));
+        let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let output = Command::new(&curl).args(["--silent", "--max-time", "20"]).args(arguments).output();
+        let output = output.expect("curl can be executed");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{line}");
+    }
+    assert_eq!(daemon.get("/left-out").status, 404);
+    daemon.stop();
+}
+
+#[test]
+fn what_cannot_be_built_is_said() {
+    let home = Home::new();
+    let root = home.functions();
+    write(&root.join("broken/function.toml"), "name = \"broken\"\nsource = \"broken.c\"\n");
+    write(&root.join("broken/broken.c"), "this is no C;\n");
+    let said = Daemon::run(&home, dev(&home)).refusal();
+    let file = root.join("broken/broken.c");
+    let expected = format!("hairtrigger: function broken cannot be built: cc failed on {}", file.display());
+    assert_eq!(said.last(), Some(&expected), "{said:?}");
+    // And what the compiler says stands above it.
+    assert!(said.iter().any(|line| line.contains("broken.c:1:")), "{said:?}");
+}

@@ -1,0 +1,171 @@
+//! Whoever dies, nothing is left behind, and what can go on goes on.
+
+use std::time::{Duration, Instant};
+
+use hairtrigger_tests::daemon::Daemon;
+use hairtrigger_tests::home::Home;
+use hairtrigger_tests::http::get;
+use hairtrigger_tests::process::{Process, eventually, left_after};
+
+use crate::{echo, own};
+
+/// How long what a dead daemon had may outlive it.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+fn home() -> Home {
+    let home = Home::new();
+    home.add("echo", &echo(), "").add(
+        "probe",
+        &own("probe"),
+        "timeout = \"10s\"\n[concurrency]\nprovisioned = 2",
+    );
+    home
+}
+
+/// Everything that a daemon of this home comes to have: its janitor, an ns-init and a template for each
+/// function and for the parked runner, three workers.
+fn whole_family(daemon: &Daemon<'_>) -> Vec<Process> {
+    eventually("the whole family", || {
+        let family = daemon.tree();
+        let count = |name: &str| family.iter().filter(|process| process.name() == name).count();
+        let all = [count("ht-janitor"), count("ht-init"), count("ht-template"), count("ht-worker")];
+        (all == [1, 3, 3, 3]).then_some(family)
+    })
+}
+
+#[test]
+fn sigterm_leaves_nothing_and_answers_what_is_under_way() {
+    let home = home();
+    let daemon = home.start();
+    let family = whole_family(&daemon);
+    let mut idle = daemon.connect();
+    idle.get("/echo").assert_ok("GET /echo\n");
+    let mut busy = daemon.connect();
+    busy.send(get("/probe/sleep?500"));
+    // A request that arrives on another connection after it is under way: both are in the shard.
+    daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop_while(|daemon| {
+        let begun = Instant::now();
+        idle.assert_closed();
+        let answer = busy.receive();
+        assert!(begun.elapsed() < Duration::from_secs(5), "it did not wait for those who ask for nothing");
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+        busy.assert_closed();
+        assert!(std::net::TcpStream::connect(daemon.address()).is_err(), "no more connections are taken");
+    });
+    assert_eq!(left_after(&family, Duration::ZERO), [""; 0]);
+}
+
+#[test]
+fn sigint_is_as_good() {
+    let home = home();
+    let daemon = home.start();
+    let family = whole_family(&daemon);
+    daemon.process.signal(libc::SIGINT);
+    assert_eq!(left_after(&family, AFTERMATH + Duration::from_secs(4)), [""; 0]);
+    assert!(home.groups.all().is_empty());
+}
+
+/// Again and again, on one port and one state directory, with no pause between.
+#[test]
+fn a_killed_daemon_takes_everything_with_it_and_the_next_starts_at_once() {
+    let home = home();
+    for round in 0..3 {
+        let daemon = home.start();
+        home.listen(daemon.address());
+        let family = whole_family(&daemon);
+        let mut busy = daemon.connect();
+        busy.send(get("/probe/sleep?5000"));
+        daemon.get("/probe/fine").assert_ok("fine");
+        daemon.kill();
+        let next = (round == 1).then(|| home.start());
+        assert_eq!(left_after(&family, AFTERMATH), [""; 0], "round {round}");
+        if let Some(next) = next {
+            next.get("/echo").assert_ok("GET /echo\n");
+            next.stop();
+        }
+        // The janitor has ended, and it removes the groups first.
+        assert!(home.groups.all().is_empty(), "round {round}: {:?}", home.groups.all());
+        assert!(busy.try_receive().is_err(), "nobody answers for the dead");
+    }
+}
+
+#[test]
+fn with_the_janitor_killed_too_the_next_start_removes_and_counts() {
+    let home = home();
+    let daemon = home.start();
+    let family = whole_family(&daemon);
+    let janitor = daemon.janitor();
+    janitor.signal(libc::SIGKILL);
+    assert!(janitor.ends_within(AFTERMATH));
+    daemon.get("/echo").assert_ok("GET /echo\n");
+    daemon.kill();
+    assert_eq!(left_after(&family, AFTERMATH), [""; 0], "the processes go without the janitor's help");
+    // Three slots in three hierarchies; the leaves below them and the roots above are not counted.
+    let slots = home.groups.all().iter().filter(|path| path.to_string_lossy().contains('.')).count();
+    assert!(slots >= 9, "{:?}", home.groups.all());
+
+    let next = home.start();
+    let line = next.await_line(|line| line.starts_with("removed "));
+    assert_eq!(line, "removed what an earlier daemon left behind: 0 processes, 9 groups");
+    next.get("/echo").assert_ok("GET /echo\n");
+    next.stop();
+    let third = home.start();
+    assert!(!third.lines().iter().any(|line| line.starts_with("removed ")), "nothing was left");
+    third.stop();
+}
+
+/// Exactly one answer, which does not pretend, and then service again.
+fn check_after_killing(which: impl Fn(&Daemon<'_>) -> Process, expected: &[&str]) {
+    let home = home();
+    let daemon = home.start();
+    whole_family(&daemon);
+    for _ in 0..3 {
+        let mut busy: Vec<_> = (0..2).map(|_| daemon.connect()).collect();
+        for connection in &mut busy {
+            connection.send(get("/probe/sleep?3000"));
+        }
+        // Both are under way once a third request had to wait for a third worker.
+        daemon.get("/probe/fine").assert_ok("fine");
+        let victim = which(&daemon);
+        victim.signal(libc::SIGKILL);
+        assert!(victim.ends_within(AFTERMATH));
+        let mut killed = 0;
+        for connection in &mut busy {
+            let answer = connection.receive();
+            if answer.status == 200 {
+                continue;
+            }
+            let json = answer.json();
+            let label = json["outcome"].as_str().expect("a label");
+            assert!(expected.contains(&label), "{} {json}", answer.status);
+            assert!((500..600).contains(&answer.status));
+            killed += 1;
+            connection.get("/probe/fine").assert_ok("fine");
+        }
+        assert!(killed <= 2);
+        daemon.get("/echo").assert_ok("GET /echo\n");
+        daemon.get("/probe/fine").assert_ok("fine");
+        // Wait until the function has its provisioned workers again.
+        eventually("the workers are back", || (daemon.workers("probe").len() >= 2).then_some(()));
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_killed_worker_costs_one_invocation() {
+    check_after_killing(
+        |daemon| daemon.workers("probe").into_iter().next().expect("two are busy"),
+        &["fault"],
+    );
+}
+
+#[test]
+fn a_killed_template_is_loaded_again() {
+    check_after_killing(|daemon| daemon.template("probe"), &["fault"]);
+}
+
+#[test]
+fn a_killed_ns_init_is_made_again() {
+    check_after_killing(|daemon| daemon.ns_init("probe"), &["fault"]);
+}
