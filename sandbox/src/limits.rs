@@ -128,6 +128,8 @@ pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 pub const CHANNEL_DEPTH: u32 = 64;
 /// One slot of either region, in bytes: a descriptor and what is carried inline.
 pub const CHANNEL_SLOT: usize = 4096;
+/// Payloads beyond this in a slab have their pages given back afterwards, in bytes.
+pub const PUNCH_ABOVE: usize = 256 * 1024;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
@@ -139,8 +141,10 @@ pub const MAX_RESPONSE_HEAD: usize = 2048;
 pub const FUNCTION_NOFILE: u64 = 64;
 /// Stack of a worker, in bytes.
 pub const FUNCTION_STACK: u64 = 8 << 20;
-/// What a worker's RLIMIT_DATA allows beyond its memory limit, in bytes: room for the image of the runner.
-pub const DATA_SLACK: u64 = 16 << 20;
+/// What RLIMIT_DATA allows a worker beyond its memory limit, in bytes. It binds only until the worker is in
+/// its own group, which ends it at the limit itself: so it must be more than a greedy worker can touch in the
+/// tens of milliseconds until then, or the worker would see a failing malloc and not its end.
+pub const DATA_SLACK: u64 = 128 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// CPU bandwidth period, in microseconds.

@@ -161,7 +161,7 @@ impl Spawner {
         let outcome = (|| {
             let workers = u64::from(spec.max_workers);
             let limits = SlotLimits {
-                memory: TEMPLATE_MEMORY + spec.memory * (workers + 1),
+                memory: TEMPLATE_MEMORY + DATA_SLACK + spec.memory * workers,
                 // The ns-init, the template and the workers.
                 pids: workers + 2,
                 cpu: spec.cpu,

@@ -158,6 +158,37 @@ pub(crate) fn reopen_read_only(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     std::fs::File::open(path).map(OwnedFd::from)
 }
 
+/// Appends `length` bytes of a file, from `offset` on; what cannot be read is zeros.
+pub(crate) fn read_at(file: BorrowedFd<'_>, offset: usize, length: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.reserve(length);
+    let mut done = 0;
+    while done < length {
+        let from = libc::off_t::try_from(offset + done).unwrap_or(libc::off_t::MAX);
+        // SAFETY: `out` has room for `length` bytes behind `start`, of which `done` are written.
+        let got = unsafe {
+            let to = out.as_mut_ptr().add(start + done);
+            libc::pread(file.as_raw_fd(), to.cast(), length - done, from)
+        };
+        match usize::try_from(got) {
+            Ok(0) => break,
+            Ok(got) => done += got,
+            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    // SAFETY: so many bytes have been written by the reads above.
+    unsafe { out.set_len(start + done) };
+    out.resize(start + length, 0);
+}
+
+/// Gives the pages of a range of a memory file back; they read as zeros afterwards.
+pub(crate) fn punch(file: BorrowedFd<'_>, offset: usize, length: usize) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: takes no pointers. A failure leaves the pages where they are, which is no harm.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as libc::off_t, length as libc::off_t) };
+}
+
 /// An eventfd that never blocks.
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers.

@@ -11,7 +11,7 @@ use super::layout::{
     ReplyDescriptor, RequestControl, RequestDescriptor, Verdict,
 };
 use super::region::Region;
-use crate::limits::{CHANNEL_DEPTH, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+use crate::limits::{CHANNEL_DEPTH, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS, PUNCH_ABOVE};
 use crate::sys;
 
 /// A request as it is posted. Header names must be in lower case.
@@ -100,6 +100,8 @@ pub struct Reply<'a> {
 pub struct Body<'a> {
     start: NonNull<u8>,
     length: usize,
+    /// Where it lies in the region's file, if in the slab.
+    in_file: Option<(BorrowedFd<'a>, usize)>,
     _region: std::marker::PhantomData<&'a Region>,
 }
 
@@ -116,6 +118,12 @@ impl Body<'_> {
 
     /// Appends the bytes to `out`.
     pub fn copy_to(&self, out: &mut Vec<u8>) {
+        if let Some((file, offset)) = self.in_file {
+            // By a call, and not through the mapping: what the worker never wrote is read as zeros, where
+            // touching it would allocate pages at the daemon's expense.
+            sys::read_at(file, offset, self.length, out);
+            return;
+        }
         out.reserve(self.length);
         // SAFETY: the source lies in a mapping that the lifetime keeps, `length` bytes of it were checked
         // by `Region::at`; the target has room by `reserve`. The worker may write the source meanwhile:
@@ -163,8 +171,13 @@ pub(crate) struct WorkerDescriptors {
 pub struct DaemonEnd {
     request: Region,
     reply: Region,
+    request_file: OwnedFd,
+    reply_file: OwnedFd,
     geometry: Geometry,
     bell: OwnedFd,
+    /// Bytes of the request and of the last reply that lie in the slabs.
+    large_request: usize,
+    large_reply: usize,
     /// Sequence number of the last request posted.
     posted: u32,
     /// Sequence number of the last reply taken.
@@ -195,6 +208,9 @@ impl DaemonEnd {
             reply: Region::map(reply_file.as_fd(), geometry.reply_region(), true)?,
             geometry,
             bell: bell.try_clone()?,
+            reply_file: reply_file.try_clone()?,
+            large_request: 0,
+            large_reply: 0,
             posted: 0,
             taken: 0,
             revoked: None,
@@ -203,10 +219,11 @@ impl DaemonEnd {
             next_tag: u64::from_ne_bytes(seed),
             bell_value: 1,
             headers: Vec::with_capacity(MAX_RESPONSE_HEAD),
+            request_file,
         };
         let descriptors = WorkerDescriptors {
             // The worker must not be able to write its requests, nor to ask for a writable map of them.
-            request: sys::reopen_read_only(request_file.as_fd())?,
+            request: sys::reopen_read_only(end.request_file.as_fd())?,
             reply: reply_file,
             bell,
         };
@@ -253,6 +270,7 @@ impl DaemonEnd {
         let slot = Geometry::slot(sequence);
         let mut to = if in_slab {
             self.slab_user = Some(sequence);
+            self.large_request = length;
             self.request.at(Geometry::slab(), length)
         } else {
             self.request.at(slot + size_of::<RequestDescriptor>(), length)
@@ -451,6 +469,7 @@ impl DaemonEnd {
         Body {
             start: self.reply.at(slot + REPLY_HEADERS, headers_len),
             length: headers_len,
+            in_file: None,
             _region: std::marker::PhantomData,
         }
         .copy_to(&mut self.headers);
@@ -458,19 +477,34 @@ impl DaemonEnd {
             return Err(ProtocolViolation("a reply with malformed header fields"));
         }
         let body_len = usize::try_from(body_len).unwrap_or(usize::MAX);
-        let at = if in_slab { Geometry::slab() } else { slot + REPLY_BODY };
-        let body =
-            Body { start: self.reply.at(at, body_len), length: body_len, _region: std::marker::PhantomData };
+        self.large_reply = if in_slab { body_len } else { 0 };
         self.taken = sequence;
-        self.skip_revoked();
         if self.slab_user == Some(sequence) {
             self.slab_user = None;
         }
+        self.skip_revoked();
+        let at = if in_slab { Geometry::slab() } else { slot + REPLY_BODY };
+        let body = Body {
+            start: self.reply.at(at, body_len),
+            length: body_len,
+            in_file: in_slab.then_some((self.reply_file.as_fd(), at)),
+            _region: std::marker::PhantomData,
+        };
         Ok(Some(Reply { kind, headers: ReplyHeaders { encoded: &self.headers, left: header_count }, body }))
     }
 
     /// Says that the reply taken last is no longer looked at, so that the worker may use its place.
-    pub fn done_with_reply(&self) {
+    pub fn done_with_reply(&mut self) {
+        if self.large_reply > PUNCH_ABOVE {
+            sys::punch(self.reply_file.as_fd(), Geometry::slab(), self.large_reply);
+        }
+        self.large_reply = 0;
+        if self.slab_user.is_none() {
+            if self.large_request > PUNCH_ABOVE {
+                sys::punch(self.request_file.as_fd(), Geometry::slab(), self.large_request);
+            }
+            self.large_request = 0;
+        }
         self.control().taken.store(self.taken, Ordering::Release);
         fence(Ordering::SeqCst);
     }
