@@ -352,6 +352,9 @@ impl DaemonEnd {
 
     /// Takes back the requests that the worker has not begun; returns how many it keeps. Those taken back
     /// will not be begun, unless the worker is hostile, and then its replies to them are not looked at.
+    ///
+    /// A revocation is not followed by another before the worker has noticed it and what it kept is
+    /// answered: until then this takes nothing back and returns [`DaemonEnd::under_way`].
     pub fn revoke(&mut self) -> Result<u32, ProtocolViolation> {
         /// A worker that runs ahead this often meanwhile is not slow.
         const TRIES: usize = 4;
@@ -415,7 +418,7 @@ impl DaemonEnd {
         if published != sequence {
             // What the slot held before: nothing, or the reply of some rounds earlier.
             let age = sequence.wrapping_sub(published);
-            let known = published == 0 || (age % CHANNEL_DEPTH == 0 && age < u32::MAX / 2);
+            let known = published == 0 || (age.is_multiple_of(CHANNEL_DEPTH) && age < u32::MAX / 2);
             return if known { Ok(None) } else { Err(ProtocolViolation("a reply out of sequence")) };
         }
         // Each field is read once; from here on only these copies count.

@@ -17,10 +17,13 @@ use crate::limits::{CHANNEL_DEPTH, CHANNEL_SLOT, FUNCTION_NOFILE, MAX_HEAD, MAX_
 
 /// Descriptor numbers of a worker, as the warden puts them: the highest that it may have, so that they
 /// never stand where its `init` has opened something.
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const REQUEST_FD: i32 = FUNCTION_NOFILE as i32 - 3;
 /// See [`REQUEST_FD`].
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const REPLY_FD: i32 = FUNCTION_NOFILE as i32 - 2;
 /// See [`REQUEST_FD`].
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const BELL_FD: i32 = FUNCTION_NOFILE as i32 - 1;
 
 /// First page of the request region. Written by the daemon only.

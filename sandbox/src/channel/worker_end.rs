@@ -225,6 +225,7 @@ impl RequestReader<'_> {
             rest = after;
         }
         raw::Request {
+            #[allow(clippy::cast_possible_truncation)] // A hundred bytes or so.
             struct_size: size_of::<raw::Request>() as u32,
             header_count: self.descriptor.header_count.load(Ordering::Relaxed),
             headers: headers.as_ptr(),
@@ -328,6 +329,7 @@ impl ReplyWriter<'_> {
         d.body_len.store(self.body_len as u64, Ordering::Relaxed);
         d.result.store(result, Ordering::Relaxed);
         d.status.store(self.status, Ordering::Relaxed);
+        #[allow(clippy::cast_possible_truncation)] // At most MAX_RESPONSE_HEAD.
         d.headers_len.store(self.headers_len as u32, Ordering::Relaxed);
         d.header_count.store(self.header_count, Ordering::Relaxed);
         d.in_slab.store(u32::from(self.in_slab), Ordering::Relaxed);
