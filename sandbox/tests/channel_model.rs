@@ -4,10 +4,12 @@
 //! lost wake is a deadlock, which the model reports.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test -p hairtrigger-sandbox --release --test channel_model
+//! RUSTFLAGS="--cfg channel_model" cargo test -p hairtrigger-sandbox --release --test channel_model
 //! ```
+//!
+//! Not `--cfg loom`: flags reach every dependency, and some of them know that one as their own.
 
-#![cfg(loom)]
+#![cfg(channel_model)]
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

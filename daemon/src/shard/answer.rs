@@ -17,8 +17,7 @@ impl Shard {
         let draining = self.draining;
         self.count_output(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(mut exchange) = connection.exchange else { return };
-        exchange.stamps.sent = now;
+        let Some(exchange) = connection.exchange else { return };
         connection.consume(exchange.length);
         connection.received_at = now;
         self.body_bytes -= connection.end_exchange();

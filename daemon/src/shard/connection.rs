@@ -49,7 +49,8 @@ pub(crate) struct Exchange {
     pub(crate) stamps: Stamps,
 }
 
-/// When an invocation reached each stage: monotonic, in nanoseconds, 0 for not yet.
+/// When an invocation reached each stage: monotonic, in nanoseconds, 0 for not yet. Stages of one turn of the
+/// shard have one time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stamps {
     /// The first byte of its request was there.
@@ -60,12 +61,33 @@ pub(crate) struct Stamps {
     pub(crate) queued: u64,
     /// It was posted to a worker.
     pub(crate) dispatched: u64,
-    /// The function began, as the worker says.
-    pub(crate) started: u64,
-    /// The function returned, as the worker says.
-    pub(crate) finished: u64,
-    /// The answer was handed to the kernel.
-    pub(crate) sent: u64,
+}
+
+impl Stamps {
+    /// The stages as a Server-Timing field, in milliseconds; `None` unless the reply says when the function
+    /// `started` and `finished`. Those are the worker's words: they are moved to between the dispatch and
+    /// `now`, when the answer is written.
+    pub(crate) fn timing(&self, (started, finished): (u64, u64), now: u64) -> Option<String> {
+        if started == 0 {
+            return None;
+        }
+        let started = started.clamp(self.dispatched, now.max(self.dispatched));
+        let finished = finished.clamp(started, now.max(started));
+        let sent = now.max(finished);
+        let queued = if self.queued == 0 { self.dispatched } else { self.queued };
+        let stages = [
+            ("receive", self.received, self.parsed),
+            ("queue", queued, self.dispatched),
+            ("start", self.dispatched, started),
+            ("run", started, finished),
+            ("send", finished, sent),
+        ];
+        let stages = stages.map(|(name, from, to)| {
+            let microseconds = to.saturating_sub(from) / 1000;
+            format!("{name};dur={}.{:03}", microseconds / 1000, microseconds % 1000)
+        });
+        Some(stages.join(", "))
+    }
 }
 
 impl Exchange {
@@ -243,5 +265,22 @@ impl Connections {
     pub(crate) fn keys(&self) -> Vec<Key> {
         let taken = self.places.iter().enumerate().filter(|(_, place)| place.connection.is_some());
         taken.filter_map(|(i, place)| Some(Key::new(u32::try_from(i).ok()?, place.generation))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timing_is_kept_between_dispatch_and_answer() {
+        let stamps = Stamps { received: 1_000_000, parsed: 1_500_000, queued: 0, dispatched: 2_000_000 };
+        assert_eq!(stamps.timing((0, 0), 9_000_000), None);
+        let honest = stamps.timing((2_250_000, 5_000_000), 5_001_000);
+        let expected = "receive;dur=0.500, queue;dur=0.000, start;dur=0.250, run;dur=2.750, send;dur=0.001";
+        assert_eq!(honest.as_deref(), Some(expected));
+        let liar = stamps.timing((1, u64::MAX), 5_000_000);
+        let expected = "receive;dur=0.500, queue;dur=0.000, start;dur=0.000, run;dur=3.000, send;dur=0.000";
+        assert_eq!(liar.as_deref(), Some(expected));
     }
 }

@@ -186,10 +186,12 @@ impl Shard {
                     (ReplyKind::Response { status }, Some(connection)) => match &connection.exchange {
                         None => Outcome::ClientGone,
                         Some(exchange) => {
+                            let timing = exchange.stamps.timing(reply.times, *now);
+                            let timing = timing.as_ref().map(|text| (&b"server-timing"[..], text.as_bytes()));
                             let written = write_response(
                                 &mut connection.output,
                                 status,
-                                reply.headers,
+                                reply.headers.chain(timing),
                                 &exchange.id,
                                 exchange.framing(date),
                                 reply.body.len() as u64,
@@ -235,6 +237,8 @@ impl Shard {
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         let Some(live) = entry.worker(slot) else { return };
         let id = live.id;
+        // From here on it begins nothing more, so that what it has not begun can be given to others.
+        let _ = live.channel.revoke();
         live.kill(why.clone());
         live.deadline = u64::MAX;
         let flights: Vec<Flight> = live.flights.drain(..).collect();
@@ -461,7 +465,9 @@ impl Shard {
 
     /// The first flight takes long: those behind it wait for another worker instead.
     fn take_back(&mut self, function: u32, slot: u16) {
+        let now = self.now;
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
+        let timeout = entry.profile.timeout;
         let Some(live) = entry.worker(slot) else { return };
         let id = live.id;
         let kept = match live.channel.revoke() {
@@ -471,7 +477,7 @@ impl Shard {
                 return;
             }
         };
-        let taken_back = live.flights.split_off(kept.min(live.flights.len()));
+        let taken_back = live.keep(kept, now, timeout);
         entry.pool.hold(id);
         for _ in &taken_back {
             entry.pool.release(id, self.now);

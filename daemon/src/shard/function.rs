@@ -99,6 +99,15 @@ impl Live {
             if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
     }
 
+    /// Keeps the first `count` flights; returns the others.
+    pub(crate) fn keep(&mut self, count: usize, now: u64, timeout: Duration) -> VecDeque<Flight> {
+        let others = self.flights.split_off(count.min(self.flights.len()));
+        if self.flights.is_empty() {
+            self.head_changed(now, timeout);
+        }
+        others
+    }
+
     /// The first flight has come to its end; returns how long it was the first, in nanoseconds.
     pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, u64) {
         let lasted = now.saturating_sub(self.head_since);
@@ -130,6 +139,8 @@ pub(crate) struct Function {
     depth: u32,
 }
 
+/// A request with this field is answered with Server-Timing.
+const TIMING: &[u8] = b"x-hairtrigger-timing";
 /// An average of fewer invocations says nothing.
 const ENOUGH_SERVED: u32 = 16;
 /// Weight of one invocation in the average: one in so many.
@@ -223,7 +234,9 @@ impl Function {
         };
         scratch.clear();
         let mut header_count = 0;
+        let mut timed = false;
         for (name, value) in head.headers.iter() {
+            timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
             RequestView::encode_header(scratch, name, value);
             header_count += 1;
         }
@@ -238,6 +251,7 @@ impl Function {
             body,
             invocation: id,
             deadline_ns: deadline,
+            timed,
         });
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.

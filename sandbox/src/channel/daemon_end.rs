@@ -33,6 +33,8 @@ pub struct RequestView<'a> {
     pub invocation: &'a [u8; 32],
     /// Monotonic time at which the worker will be killed, in nanoseconds.
     pub deadline_ns: u64,
+    /// Whether the reply is to say when the function began and returned.
+    pub timed: bool,
 }
 
 impl RequestView<'_> {
@@ -93,6 +95,9 @@ pub struct Reply<'a> {
     pub headers: ReplyHeaders<'a>,
     /// Body.
     pub body: Body<'a>,
+    /// Monotonic times at which the function began and returned, in nanoseconds, as the worker says; 0 if
+    /// nobody asked.
+    pub times: (u64, u64),
 }
 
 /// Bytes that the worker can still change: they are copied, never looked at in place.
@@ -299,6 +304,7 @@ impl DaemonEnd {
         descriptor.headers_len.store(narrow(request.headers), Ordering::Relaxed);
         descriptor.header_count.store(request.header_count, Ordering::Relaxed);
         descriptor.in_slab.store(u32::from(in_slab), Ordering::Relaxed);
+        descriptor.timed.store(u32::from(request.timed), Ordering::Relaxed);
         for (word, bytes) in descriptor.invocation.iter().zip(request.invocation.chunks_exact(8)) {
             let mut value = [0; 8];
             value.copy_from_slice(bytes);
@@ -370,6 +376,9 @@ impl DaemonEnd {
 
     /// Takes back the requests that the worker has not begun; returns how many it keeps. Those taken back
     /// will not be begun, unless the worker is hostile, and then its replies to them are not looked at.
+    ///
+    /// A revocation is not followed by another before the worker has noticed it and what it kept is
+    /// answered: until then this takes nothing back and returns [`DaemonEnd::under_way`].
     pub fn revoke(&mut self) -> Result<u32, ProtocolViolation> {
         /// A worker that runs ahead this often meanwhile is not slow.
         const TRIES: usize = 4;
@@ -433,7 +442,7 @@ impl DaemonEnd {
         if published != sequence {
             // What the slot held before: nothing, or the reply of some rounds earlier.
             let age = sequence.wrapping_sub(published);
-            let known = published == 0 || (age % CHANNEL_DEPTH == 0 && age < u32::MAX / 2);
+            let known = published == 0 || (age.is_multiple_of(CHANNEL_DEPTH) && age < u32::MAX / 2);
             return if known { Ok(None) } else { Err(ProtocolViolation("a reply out of sequence")) };
         }
         // Each field is read once; from here on only these copies count.
@@ -445,6 +454,8 @@ impl DaemonEnd {
         let headers_len = descriptor.headers_len.load(Ordering::Relaxed) as usize;
         let header_count = descriptor.header_count.load(Ordering::Relaxed);
         let in_slab = descriptor.in_slab.load(Ordering::Relaxed) != 0;
+        let started = descriptor.started_ns.load(Ordering::Relaxed);
+        let finished = descriptor.finished_ns.load(Ordering::Relaxed);
         if tag != self.tags[(sequence % CHANNEL_DEPTH) as usize] {
             return Err(ProtocolViolation("a reply with a foreign tag"));
         }
@@ -490,7 +501,8 @@ impl DaemonEnd {
             in_file: in_slab.then_some((self.reply_file.as_fd(), at)),
             _region: std::marker::PhantomData,
         };
-        Ok(Some(Reply { kind, headers: ReplyHeaders { encoded: &self.headers, left: header_count }, body }))
+        let headers = ReplyHeaders { encoded: &self.headers, left: header_count };
+        Ok(Some(Reply { kind, headers, body, times: (started, finished) }))
     }
 
     /// Says that the reply taken last is no longer looked at, so that the worker may use its place.

@@ -17,10 +17,13 @@ use crate::limits::{CHANNEL_DEPTH, CHANNEL_SLOT, FUNCTION_NOFILE, MAX_HEAD, MAX_
 
 /// Descriptor numbers of a worker, as the warden puts them: the highest that it may have, so that they
 /// never stand where its `init` has opened something.
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const REQUEST_FD: i32 = FUNCTION_NOFILE as i32 - 3;
 /// See [`REQUEST_FD`].
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const REPLY_FD: i32 = FUNCTION_NOFILE as i32 - 2;
 /// See [`REQUEST_FD`].
+#[allow(clippy::cast_possible_truncation)] // A few dozen.
 pub(crate) const BELL_FD: i32 = FUNCTION_NOFILE as i32 - 1;
 
 /// First page of the request region. Written by the daemon only.
@@ -62,6 +65,8 @@ pub(crate) struct RequestDescriptor {
     pub(crate) header_count: AtomicU32,
     /// Not 0: the payload lies in the slab.
     pub(crate) in_slab: AtomicU32,
+    /// Not 0: the reply is to say when the function began and returned.
+    pub(crate) timed: AtomicU32,
     pub(crate) invocation: [AtomicU64; 4],
 }
 
@@ -74,6 +79,10 @@ pub(crate) struct ReplyDescriptor {
     pub(crate) verdict: AtomicU32,
     pub(crate) tag: AtomicU64,
     pub(crate) body_len: AtomicU64,
+    /// Monotonic time at which the function began, and returned; 0 if nobody asked.
+    pub(crate) started_ns: AtomicU64,
+    /// See `started_ns`.
+    pub(crate) finished_ns: AtomicU64,
     /// What `invoke` returned.
     pub(crate) result: AtomicI32,
     pub(crate) status: AtomicU32,

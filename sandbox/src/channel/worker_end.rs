@@ -167,6 +167,7 @@ impl WorkerEnd {
             slot,
             sequence: self.begun,
             tag: request.tag.load(Ordering::Relaxed),
+            started_ns: if request.timed.load(Ordering::Relaxed) == 0 { 0 } else { sys::monotonic_ns() },
             max_response: usize::try_from(self.geometry.max_response).unwrap_or(usize::MAX),
             status: 200,
             headers_len: 0,
@@ -225,6 +226,7 @@ impl RequestReader<'_> {
             rest = after;
         }
         raw::Request {
+            #[allow(clippy::cast_possible_truncation)] // A hundred bytes or so.
             struct_size: size_of::<raw::Request>() as u32,
             header_count: self.descriptor.header_count.load(Ordering::Relaxed),
             headers: headers.as_ptr(),
@@ -245,6 +247,8 @@ pub(crate) struct ReplyWriter<'a> {
     slot: usize,
     sequence: u32,
     tag: u64,
+    /// 0 unless the daemon wants to know.
+    started_ns: u64,
     max_response: usize,
     status: u32,
     headers_len: usize,
@@ -325,9 +329,13 @@ impl ReplyWriter<'_> {
         let d = self.descriptor;
         d.verdict.store(verdict as u32, Ordering::Relaxed);
         d.tag.store(self.tag, Ordering::Relaxed);
+        d.started_ns.store(self.started_ns, Ordering::Relaxed);
+        let finished_ns = if self.started_ns == 0 { 0 } else { sys::monotonic_ns() };
+        d.finished_ns.store(finished_ns, Ordering::Relaxed);
         d.body_len.store(self.body_len as u64, Ordering::Relaxed);
         d.result.store(result, Ordering::Relaxed);
         d.status.store(self.status, Ordering::Relaxed);
+        #[allow(clippy::cast_possible_truncation)] // At most MAX_RESPONSE_HEAD.
         d.headers_len.store(self.headers_len as u32, Ordering::Relaxed);
         d.header_count.store(self.header_count, Ordering::Relaxed);
         d.in_slab.store(u32::from(self.in_slab), Ordering::Relaxed);

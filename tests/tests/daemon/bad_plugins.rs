@@ -30,7 +30,7 @@ fn check_answers(daemon: &Daemon<'_>, reason: &str) {
 
 #[test]
 fn of_another_abi_version() {
-    check("wrong_version", "the plugin was built for ABI version 999, this host speaks version 1");
+    check("wrong_version", "the plugin is refused: built for ABI version 999, this host speaks 1");
 }
 
 #[test]

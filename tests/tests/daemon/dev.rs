@@ -67,6 +67,9 @@ fn a_c_file_and_a_crate_are_built_served_and_printed_with_a_curl_line() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{line}");
     }
     assert_eq!(daemon.get("/left-out").status, 404);
+    // What a page of another site makes a browser send.
+    let foreign = daemon.connect().send("GET /greet HTTP/1.1\r\nHost: example.org\r\n\r\n").receive();
+    assert_eq!(foreign.status, 421);
     daemon.stop();
 }
 

@@ -240,3 +240,26 @@ fn a_client_that_leaves_takes_nobody_with_it() {
     assert_eq!(other.get("/probe/sleep?1").status, 200);
     daemon.stop();
 }
+
+#[test]
+fn the_stages_of_an_invocation_are_told_on_request() {
+    let home = Home::new();
+    home.add("echo", &echo(), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    assert!(!connection.get("/echo").has("server-timing"));
+    let request = "GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Hairtrigger-Timing: 1\r\n\r\n";
+    let answer = connection.send(request).receive();
+    let stages: Vec<(&str, f64)> = answer
+        .header("server-timing")
+        .split(", ")
+        .map(|stage| stage.split_once(";dur=").expect("a duration"))
+        .map(|(name, milliseconds)| (name, milliseconds.parse().expect("a number")))
+        .collect();
+    let names: Vec<&str> = stages.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["receive", "queue", "start", "run", "send"]);
+    assert!(stages.iter().all(|(_, milliseconds)| (0.0..10_000.0).contains(milliseconds)), "{stages:?}");
+    // Something took time: the clock is read where the function runs.
+    assert!(stages.iter().any(|(_, milliseconds)| *milliseconds > 0.0), "{stages:?}");
+    daemon.stop();
+}

@@ -56,10 +56,10 @@ fn header_fields_that_do_not_add_up_are_refused() {
             unsafe { std::ptr::copy_nonoverlapping(encoded.as_ptr(), to.as_ptr(), encoded.len()) };
         })
     };
+    let more = u32::try_from(MAX_RESPONSE_HEADERS).unwrap() + 1;
     let field = [1, 0, 2, 0, b'n', b'v', b'v'];
     assert_eq!(fields(7, 1, &field), Ok(0));
-    for (length, count) in [(most + 1, 1), (u32::MAX, 1), (7, MAX_RESPONSE_HEADERS as u32 + 1), (7, u32::MAX)]
-    {
+    for (length, count) in [(most + 1, 1), (u32::MAX, 1), (7, more), (7, u32::MAX)] {
         let refused = fields(length, count, &field);
         assert_eq!(
             refused,
@@ -298,11 +298,13 @@ proptest! {
             pair.daemon.post(&view(b"x"));
         }
         for (words, claim, small) in rounds {
+            let low = u32::try_from(claim >> 32).unwrap();
+            let head = u32::try_from(MAX_RESPONSE_HEAD).unwrap();
             let words_at = |offset: usize, count: usize| {
                 for at in 0..count {
                     // SAFETY: an aligned word of the region; all of it is atomics or opaque bytes.
                     let word: &AtomicU64 = unsafe { region.atomics(offset + 8 * at) };
-                    word.store(words[at % words.len()].rotate_left((at / words.len()) as u32), Ordering::Relaxed);
+                    word.store(words[at % words.len()].rotate_left(u32::try_from(at / words.len()).unwrap()), Ordering::Relaxed);
                 }
             };
             words_at(0, 8);
@@ -318,7 +320,7 @@ proptest! {
                 slot.tag.store(tag(&read_only, oldest), Ordering::Relaxed);
             }
             if plausible[2] {
-                slot.headers_len.store(claim as u32 % (MAX_RESPONSE_HEAD as u32 + 2), Ordering::Relaxed);
+                slot.headers_len.store(low % (head + 2), Ordering::Relaxed);
                 slot.header_count.store(u32::from(small), Ordering::Relaxed);
             }
             if plausible[3] {
@@ -326,7 +328,7 @@ proptest! {
             }
             if plausible[4] {
                 slot.verdict.store(u32::from(small), Ordering::Relaxed);
-                slot.status.store(claim as u32 % 700, Ordering::Relaxed);
+                slot.status.store(low % 700, Ordering::Relaxed);
             }
             if plausible[5] {
                 let near = u64::from(oldest.wrapping_add(u32::from(small)).wrapping_sub(2));

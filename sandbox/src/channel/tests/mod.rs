@@ -104,6 +104,7 @@ fn view(body: &[u8]) -> RequestView<'_> {
         body,
         invocation: b"0123456789abcdef0123456789abcdef",
         deadline_ns: 7,
+        timed: false,
     }
 }
 
