@@ -179,20 +179,19 @@ impl Control<'_> {
                 _ = terminate.recv() => return Ok(()),
                 Some(event) = events.recv() => match event {
                     Event::Loaded { function, took, .. } => {
-                        self.inbox.tell(ToShard::Loaded { function });
                         if let Some(deployed) = self.functions.get(function as usize) {
                             self.front.loaded(deployed, took);
                         }
                     }
-                    Event::LoadFailed { function, failure, .. } => {
-                        let reason = failure.to_string();
-                        self.inbox.tell(ToShard::LoadFailed { function, reason: reason.as_str().into() });
+                    Event::LoadFailed { function, failure, output } => {
                         if let Some(deployed) = self.functions.get(function as usize) {
-                            self.front.failed(deployed, &reason);
+                            if let Some(pipe) = output {
+                                output::follow(deployed.manifest.name.clone(), pipe, written.clone());
+                            }
+                            self.front.failed(deployed, &failure.to_string());
                         }
                     }
                     Event::TemplateGone { function, ending } => {
-                        self.inbox.tell(ToShard::Reloading { function });
                         let count = failures.entry(function).or_default();
                         let hold = (RELOAD_HOLD * 2_u32.pow((*count).min(16))).min(RELOAD_HOLD_MAX);
                         *count += 1;
