@@ -55,8 +55,14 @@ impl Front for Lines {
         Self::line(format_args!("started a worker of {} in {} us", function.manifest.name, took.as_micros()));
     }
 
-    fn failed(&self, function: &Deployed, reason: &str) {
-        Self::line(format_args!("function {} cannot be served: {reason}", function.manifest.name));
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) {
+        let name = &function.manifest.name;
+        match again {
+            Some(hold) => Self::line(format_args!(
+                "function {name} cannot be served yet: {reason}; it is loaded again in {hold:?}"
+            )),
+            None => Self::line(format_args!("function {name} cannot be served: {reason}")),
+        }
     }
 
     fn output(&self, function: &str, line: &str) {

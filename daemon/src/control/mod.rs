@@ -1,31 +1,31 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
+mod holds;
 mod listener;
 mod output;
 pub(crate) mod registry;
 mod sink;
 mod state;
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
 use hairtrigger_sandbox::janitor::Janitor;
-use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX};
 use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig, probe};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
+use holds::Holds;
 use registry::Deployed;
 
 /// What a command line front sees of the daemon's life.
@@ -36,8 +36,8 @@ pub(crate) trait Front {
     fn loaded(&self, function: &Deployed, took: Duration);
     /// A worker of a function was forked.
     fn started(&self, function: &Deployed, took: Duration);
-    /// A function is not loaded.
-    fn failed(&self, function: &Deployed, reason: &str);
+    /// A function is not loaded; if the reason may pass, it is tried again after a while.
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>);
     /// A line of a function's output.
     fn output(&self, function: &str, line: &str);
     /// Something for the operator.
@@ -171,30 +171,40 @@ impl Control<'_> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (written, mut texts) = tokio::sync::mpsc::unbounded_channel();
         let (again, mut reloads) = tokio::sync::mpsc::unbounded_channel();
-        // Reloads in a row of a template from which no worker was forked, by function.
-        let mut failures: HashMap<u32, u32> = HashMap::new();
+        let again_after = |function: u32, hold: Duration| {
+            let again = again.clone();
+            tokio_uring::spawn(async move {
+                tokio::time::sleep(hold).await;
+                let _ = again.send(function);
+            });
+        };
+        let mut holds = Holds::default();
         loop {
             tokio::select! {
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
                 Some(event) = events.recv() => match event {
                     Event::Loaded { function, took, .. } => {
+                        holds.loaded(function, Instant::now());
                         if let Some(deployed) = self.functions.get(function as usize) {
                             self.front.loaded(deployed, took);
                         }
                     }
                     Event::LoadFailed { function, failure, output } => {
+                        let hold =
+                            holds::may_pass(&failure).then(|| holds.failed(function, Instant::now()));
                         if let Some(deployed) = self.functions.get(function as usize) {
                             if let Some(pipe) = output {
                                 output::follow(deployed.manifest.name.clone(), pipe, written.clone());
                             }
-                            self.front.failed(deployed, &failure.to_string());
+                            self.front.failed(deployed, &failure.to_string(), hold);
+                        }
+                        if let Some(hold) = hold {
+                            again_after(function, hold);
                         }
                     }
                     Event::TemplateGone { function, ending } => {
-                        let count = failures.entry(function).or_default();
-                        let hold = (RELOAD_HOLD * 2_u32.pow((*count).min(16))).min(RELOAD_HOLD_MAX);
-                        *count += 1;
+                        let hold = holds.failed(function, Instant::now());
                         if let Some(deployed) = self.functions.get(function as usize) {
                             let name = &deployed.manifest.name;
                             let sentence = format!(
@@ -202,24 +212,21 @@ impl Control<'_> {
                             );
                             self.front.trouble(&sentence);
                         }
-                        let again = again.clone();
-                        tokio_uring::spawn(async move {
-                            tokio::time::sleep(hold).await;
-                            let _ = again.send(function);
-                        });
+                        again_after(function, hold);
                     }
                     Event::Trouble(sentence) => self.front.trouble(&sentence),
                     // The sink gives these to the shard.
                     Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
                 Some(start) = starts.recv() => {
-                    failures.remove(&start.function);
                     if let Some(deployed) = self.functions.get(start.function as usize) {
                         self.front.started(deployed, start.took);
                     }
                 }
                 Some(function) = reloads.recv() => {
                     if let Some(deployed) = self.functions.get(function as usize) {
+                        // Before the load, so that what becomes of it arrives later.
+                        self.inbox.tell(ToShard::Reloading { function });
                         self.sandbox.load(deployed.spec(function, self.uids[function as usize]));
                     }
                 }
