@@ -7,13 +7,13 @@ mod output;
 pub(crate) mod registry;
 mod sink;
 mod state;
+mod watched;
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +27,7 @@ use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
 use registry::Deployed;
+use watched::Watched;
 
 /// What a command line front sees of the daemon's life.
 pub(crate) trait Front {
@@ -79,17 +80,22 @@ pub(crate) fn run(
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
         sandbox.load(function.spec(key, *uid));
     }
+    let Watched { thread, ended } = shard;
     let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front };
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(heard));
+    let result = tokio_uring::start(control.run(heard, ended));
+    // For a shard that still runs: that is so if the control thread has failed.
     inbox.tell(ToShard::Drain);
-    let ended = shard.join();
-    sandbox.stop().context("the groups of the functions cannot be removed")?;
-    result?;
+    let ended = thread.join();
+    let stopped = sandbox.stop();
     match ended {
-        Ok(ended) => ended.context("the shard failed"),
+        Ok(ended) => ended.context("the shard failed")?,
         Err(_) => bail!("the shard panicked; please report this"),
     }
+    if result? == End::Untold {
+        bail!("the shard ended by itself; please report this");
+    }
+    stopped.context("the groups of the functions cannot be removed")
 }
 
 fn require_root() -> Result<()> {
@@ -134,25 +140,33 @@ fn raise_descriptor_limit() {
 }
 
 /// Starts the shard's thread and waits until it has its ring: what the kernel lacks is said here.
-fn start_shard(config: ShardConfig) -> Result<JoinHandle<io::Result<()>>> {
+fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     let (made, outcome) = std::sync::mpsc::channel();
-    let thread =
-        std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || match Shard::new(config) {
-            Ok(shard) => {
-                let _ = made.send(None);
-                drop(made);
-                shard.run()
-            }
-            Err(error) => {
-                let _ = made.send(Some(error));
-                Ok(())
-            }
-        })?;
+    let shard = Watched::start("shard-0", move || match Shard::new(config) {
+        Ok(shard) => {
+            let _ = made.send(None);
+            drop(made);
+            shard.run()
+        }
+        Err(error) => {
+            let _ = made.send(Some(error));
+            Ok(())
+        }
+    })?;
     match outcome.recv() {
-        Ok(None) => Ok(thread),
+        Ok(None) => Ok(shard),
         Ok(Some(error)) => Err(error).context("the shard cannot be started"),
         Err(_) => bail!("the shard panicked while it started; please report this"),
     }
+}
+
+/// What ended the shard, and so the control thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// A signal: it was told to drain.
+    Told,
+    /// Nothing that the control thread knows of.
+    Untold,
 }
 
 /// The state of the control thread.
@@ -165,7 +179,8 @@ struct Control<'c> {
 }
 
 impl Control<'_> {
-    async fn run(self, heard: sink::Heard) -> io::Result<()> {
+    /// Follows events until the shard has ended.
+    async fn run(self, heard: sink::Heard, mut ended: watched::Ended) -> io::Result<End> {
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -179,10 +194,19 @@ impl Control<'_> {
             });
         };
         let mut holds = Holds::default();
+        let mut end = End::Untold;
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                _ = &mut ended => return Ok(end),
+                // What is still under way is followed until it is done.
+                _ = interrupt.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.inbox.tell(ToShard::Drain);
+                }
+                _ = terminate.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.inbox.tell(ToShard::Drain);
+                }
                 Some(event) = events.recv() => match event {
                     Event::Loaded { function, took, .. } => {
                         holds.loaded(function, Instant::now());
