@@ -3,6 +3,7 @@
 
 mod holds;
 mod listener;
+mod log;
 mod output;
 pub(crate) mod registry;
 mod sink;
@@ -26,23 +27,23 @@ use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
+use log::Log;
 use registry::Deployed;
 use watched::Watched;
 
-/// What a command line front sees of the daemon's life.
+/// How long the end of the daemon waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {
     /// The daemon serves on this address; its functions are still loading.
-    fn serving(&self, address: SocketAddr, removed: &Removed);
+    fn serving(&self, address: SocketAddr, removed: &Removed) -> String;
     /// A function is loaded.
-    fn loaded(&self, function: &Deployed, took: Duration);
+    fn loaded(&self, function: &Deployed, took: Duration) -> String;
     /// A worker of a function was forked.
-    fn started(&self, function: &Deployed, took: Duration);
+    fn started(&self, function: &Deployed, took: Duration) -> String;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
-    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>);
-    /// A line of a function's output.
-    fn output(&self, function: &str, line: &str);
-    /// Something for the operator.
-    fn trouble(&self, sentence: &str);
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
 }
 
 /// Runs the daemon until a signal ends it.
@@ -63,6 +64,10 @@ pub(crate) fn run(
     let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
     // Before any thread: the janitor is a fork of this process.
     let _janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+    let log = Log::start()?;
+    // A panic must not wait for somebody to read of it.
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr()?;
     let inbox = Arc::new(Inbox::new()?);
@@ -76,18 +81,19 @@ pub(crate) fn run(
         inbox: Arc::clone(&inbox),
         local_only,
     })?;
-    front.serving(address, &removed);
+    log.event(front.serving(address, &removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
         sandbox.load(function.spec(key, *uid));
     }
     let Watched { thread, ended } = shard;
-    let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front };
+    let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front, log: &log };
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
     let result = tokio_uring::start(control.run(heard, ended));
     // For a shard that still runs: that is so if the control thread has failed.
     inbox.tell(ToShard::Drain);
     let ended = thread.join();
     let stopped = sandbox.stop();
+    log.flush(LAST_LINES);
     match ended {
         Ok(ended) => ended.context("the shard failed")?,
         Err(_) => bail!("the shard panicked; please report this"),
@@ -176,6 +182,7 @@ struct Control<'c> {
     uids: Vec<u32>,
     inbox: &'c Inbox,
     front: &'c dyn Front,
+    log: &'c Log,
 }
 
 impl Control<'_> {
@@ -184,7 +191,6 @@ impl Control<'_> {
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let (written, mut texts) = tokio::sync::mpsc::unbounded_channel();
         let (again, mut reloads) = tokio::sync::mpsc::unbounded_channel();
         let again_after = |function: u32, hold: Duration| {
             let again = again.clone();
@@ -211,7 +217,7 @@ impl Control<'_> {
                     Event::Loaded { function, took, .. } => {
                         holds.loaded(function, Instant::now());
                         if let Some(deployed) = self.functions.get(function as usize) {
-                            self.front.loaded(deployed, took);
+                            self.log.event(self.front.loaded(deployed, took));
                         }
                     }
                     Event::LoadFailed { function, failure, output } => {
@@ -219,9 +225,9 @@ impl Control<'_> {
                             holds::may_pass(&failure).then(|| holds.failed(function, Instant::now()));
                         if let Some(deployed) = self.functions.get(function as usize) {
                             if let Some(pipe) = output {
-                                output::follow(deployed.manifest.name.clone(), pipe, written.clone());
+                                output::exhaust(deployed.manifest.name.as_str().into(), pipe, self.log);
                             }
-                            self.front.failed(deployed, &failure.to_string(), hold);
+                            self.log.event(self.front.failed(deployed, &failure.to_string(), hold));
                         }
                         if let Some(hold) = hold {
                             again_after(function, hold);
@@ -234,17 +240,17 @@ impl Control<'_> {
                             let sentence = format!(
                                 "The template of function {name} {ending}; it is loaded again in {hold:?}."
                             );
-                            self.front.trouble(&sentence);
+                            self.log.event(sentence);
                         }
                         again_after(function, hold);
                     }
-                    Event::Trouble(sentence) => self.front.trouble(&sentence),
+                    Event::Trouble(sentence) => self.log.event(sentence),
                     // The sink gives these to the shard.
                     Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
                 Some(start) = starts.recv() => {
                     if let Some(deployed) = self.functions.get(start.function as usize) {
-                        self.front.started(deployed, start.took);
+                        self.log.event(self.front.started(deployed, start.took));
                     }
                 }
                 Some(function) = reloads.recv() => {
@@ -255,10 +261,11 @@ impl Control<'_> {
                     }
                 }
                 Some(output) = outputs.recv() => {
-                    let name = self.functions.get(output.function as usize).map(|f| f.manifest.name.clone());
-                    output::follow(name.unwrap_or_default(), output.pipe, written.clone());
+                    if let Some(deployed) = self.functions.get(output.function as usize) {
+                        let name = deployed.manifest.name.as_str();
+                        output::follow(name.into(), output.pipe, self.log.clone());
+                    }
                 }
-                Some(output::Line { function, text }) = texts.recv() => self.front.output(&function, &text),
             }
         }
     }
