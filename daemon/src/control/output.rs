@@ -116,6 +116,10 @@ impl Lines {
     fn renew(&mut self, log: &Log) {
         self.left = MAX_OUTPUT;
         if self.dropped > 0 {
+            // What follows is no part of the line that was cut.
+            if !self.line.is_empty() {
+                log.output(&self.function, self.line.end());
+            }
             log.dropped(&self.function, std::mem::take(&mut self.dropped));
         }
     }
@@ -190,6 +194,7 @@ mod tests {
         let got = taken(&mut lines, &flood).len();
         assert_eq!(got, MAX_OUTPUT / LINE_COST);
         assert_eq!(lines.dropped, (flood.len() - got) as u64);
+        lines.left = 2 * LINE_COST;
         assert!(taken(&mut lines, b"late\n").is_empty(), "nothing may slip through behind what was dropped");
         (lines.left, lines.dropped) = (MAX_OUTPUT, 0);
         assert_eq!(taken(&mut lines, b"next\n"), ["next"]);
