@@ -9,7 +9,7 @@ use hairtrigger_sandbox::cgroup::Removed;
 use crate::control::Front;
 use crate::control::registry::Deployed;
 
-/// One line an event on standard error.
+/// One line an event.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     /// Whether each function is printed with a command that calls it.
@@ -21,49 +21,52 @@ impl Lines {
     pub(crate) fn new(with_commands: bool) -> Self {
         Self { with_commands, address: std::cell::OnceCell::new() }
     }
+}
 
-    fn line(text: std::fmt::Arguments<'_>) {
-        // A reader that has gone away is no reason to stop serving.
+/// Says why the daemon ends, without waiting long for a reader: the process is to be gone in any case.
+pub(super) fn last_words(text: String) {
+    let (done, written) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _done = done;
         let _ = writeln!(stderr(), "{text}");
-    }
+    });
+    let _ = written.recv_timeout(Duration::from_millis(500));
 }
 
 impl Front for Lines {
-    fn serving(&self, address: SocketAddr, removed: &Removed) {
+    fn serving(&self, address: SocketAddr, removed: &Removed) -> String {
         let _ = self.address.set(address);
-        if removed != &Removed::default() {
-            Self::line(format_args!(
-                "removed what an earlier daemon left behind: {} processes, {} groups",
-                removed.processes, removed.groups
-            ));
+        if removed == &Removed::default() {
+            return format!("serving on http://{address}");
         }
-        Self::line(format_args!("serving on http://{address}"));
+        format!(
+            "removed what an earlier daemon left behind: {} processes, {} groups\nserving on http://{address}",
+            removed.processes, removed.groups
+        )
     }
 
-    fn loaded(&self, function: &Deployed, took: Duration) {
+    fn loaded(&self, function: &Deployed, took: Duration) -> String {
         let name = &function.manifest.name;
         let took = took.as_micros();
         match self.address.get() {
             Some(address) if self.with_commands => {
-                Self::line(format_args!("loaded {name} in {took} us\n    curl http://{address}/{name}"));
+                format!("loaded {name} in {took} us\n    curl http://{address}/{name}")
             }
-            Some(_) | None => Self::line(format_args!("loaded {name} in {took} us")),
+            Some(_) | None => format!("loaded {name} in {took} us"),
         }
     }
 
-    fn started(&self, function: &Deployed, took: Duration) {
-        Self::line(format_args!("started a worker of {} in {} us", function.manifest.name, took.as_micros()));
+    fn started(&self, function: &Deployed, took: Duration) -> String {
+        format!("started a worker of {} in {} us", function.manifest.name, took.as_micros())
     }
 
-    fn failed(&self, function: &Deployed, reason: &str) {
-        Self::line(format_args!("function {} cannot be served: {reason}", function.manifest.name));
-    }
-
-    fn output(&self, function: &str, line: &str) {
-        Self::line(format_args!("[{function}] {line}"));
-    }
-
-    fn trouble(&self, sentence: &str) {
-        Self::line(format_args!("{sentence}"));
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String {
+        let name = &function.manifest.name;
+        match again {
+            Some(hold) => {
+                format!("function {name} cannot be served yet: {reason}; it is loaded again in {hold:?}")
+            }
+            None => format!("function {name} cannot be served: {reason}"),
+        }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hairtrigger: {error:#}");
+            front::last_words(format!("hairtrigger: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,47 +1,49 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
+mod holds;
 mod listener;
+mod log;
 mod output;
 pub(crate) mod registry;
 mod sink;
 mod state;
+mod watched;
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
 use hairtrigger_sandbox::janitor::Janitor;
-use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX};
 use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig, probe};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
+use holds::Holds;
+use log::Log;
 use registry::Deployed;
+use watched::Watched;
 
-/// What a command line front sees of the daemon's life.
+/// How long the end of the daemon waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {
     /// The daemon serves on this address; its functions are still loading.
-    fn serving(&self, address: SocketAddr, removed: &Removed);
+    fn serving(&self, address: SocketAddr, removed: &Removed) -> String;
     /// A function is loaded.
-    fn loaded(&self, function: &Deployed, took: Duration);
+    fn loaded(&self, function: &Deployed, took: Duration) -> String;
     /// A worker of a function was forked.
-    fn started(&self, function: &Deployed, took: Duration);
-    /// A function is not loaded.
-    fn failed(&self, function: &Deployed, reason: &str);
-    /// A line of a function's output.
-    fn output(&self, function: &str, line: &str);
-    /// Something for the operator.
-    fn trouble(&self, sentence: &str);
+    fn started(&self, function: &Deployed, took: Duration) -> String;
+    /// A function is not loaded; if the reason may pass, it is tried again after a while.
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
 }
 
 /// Runs the daemon until a signal ends it.
@@ -62,6 +64,10 @@ pub(crate) fn run(
     let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
     // Before any thread: the janitor is a fork of this process.
     let _janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+    let log = Log::start()?;
+    // A panic must not wait for somebody to read of it.
+    let panics = log.clone();
+    std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
     let listener = listener::bind(config.listen)?;
     let address = listener.local_addr()?;
     let inbox = Arc::new(Inbox::new()?);
@@ -75,21 +81,27 @@ pub(crate) fn run(
         inbox: Arc::clone(&inbox),
         local_only,
     })?;
-    front.serving(address, &removed);
+    log.event(front.serving(address, &removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
         sandbox.load(function.spec(key, *uid));
     }
-    let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front };
+    let Watched { thread, ended } = shard;
+    let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front, log: &log };
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(heard));
+    let result = tokio_uring::start(control.run(heard, ended));
+    // For a shard that still runs: that is so if the control thread has failed.
     inbox.tell(ToShard::Drain);
-    let ended = shard.join();
-    sandbox.stop().context("the groups of the functions cannot be removed")?;
-    result?;
+    let ended = thread.join();
+    let stopped = sandbox.stop();
+    log.flush(LAST_LINES);
     match ended {
-        Ok(ended) => ended.context("the shard failed"),
+        Ok(ended) => ended.context("the shard failed")?,
         Err(_) => bail!("the shard panicked; please report this"),
     }
+    if result? == End::Untold {
+        bail!("the shard ended by itself; please report this");
+    }
+    stopped.context("the groups of the functions cannot be removed")
 }
 
 fn require_root() -> Result<()> {
@@ -134,25 +146,33 @@ fn raise_descriptor_limit() {
 }
 
 /// Starts the shard's thread and waits until it has its ring: what the kernel lacks is said here.
-fn start_shard(config: ShardConfig) -> Result<JoinHandle<io::Result<()>>> {
+fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     let (made, outcome) = std::sync::mpsc::channel();
-    let thread =
-        std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || match Shard::new(config) {
-            Ok(shard) => {
-                let _ = made.send(None);
-                drop(made);
-                shard.run()
-            }
-            Err(error) => {
-                let _ = made.send(Some(error));
-                Ok(())
-            }
-        })?;
+    let shard = Watched::start("shard-0", move || match Shard::new(config) {
+        Ok(shard) => {
+            let _ = made.send(None);
+            drop(made);
+            shard.run()
+        }
+        Err(error) => {
+            let _ = made.send(Some(error));
+            Ok(())
+        }
+    })?;
     match outcome.recv() {
-        Ok(None) => Ok(thread),
+        Ok(None) => Ok(shard),
         Ok(Some(error)) => Err(error).context("the shard cannot be started"),
         Err(_) => bail!("the shard panicked while it started; please report this"),
     }
+}
+
+/// What ended the shard, and so the control thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// A signal: it was told to drain.
+    Told,
+    /// Nothing that the control thread knows of.
+    Untold,
 }
 
 /// The state of the control thread.
@@ -162,73 +182,90 @@ struct Control<'c> {
     uids: Vec<u32>,
     inbox: &'c Inbox,
     front: &'c dyn Front,
+    log: &'c Log,
 }
 
 impl Control<'_> {
-    async fn run(self, heard: sink::Heard) -> io::Result<()> {
+    /// Follows events until the shard has ended.
+    async fn run(self, heard: sink::Heard, mut ended: watched::Ended) -> io::Result<End> {
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let (written, mut texts) = tokio::sync::mpsc::unbounded_channel();
         let (again, mut reloads) = tokio::sync::mpsc::unbounded_channel();
-        // Reloads in a row of a template from which no worker was forked, by function.
-        let mut failures: HashMap<u32, u32> = HashMap::new();
+        let again_after = |function: u32, hold: Duration| {
+            let again = again.clone();
+            tokio_uring::spawn(async move {
+                tokio::time::sleep(hold).await;
+                let _ = again.send(function);
+            });
+        };
+        let mut holds = Holds::default();
+        let mut end = End::Untold;
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
+                _ = &mut ended => return Ok(end),
+                // What is still under way is followed until it is done.
+                _ = interrupt.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.inbox.tell(ToShard::Drain);
+                }
+                _ = terminate.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.inbox.tell(ToShard::Drain);
+                }
                 Some(event) = events.recv() => match event {
                     Event::Loaded { function, took, .. } => {
-                        self.inbox.tell(ToShard::Loaded { function });
+                        holds.loaded(function, Instant::now());
                         if let Some(deployed) = self.functions.get(function as usize) {
-                            self.front.loaded(deployed, took);
+                            self.log.event(self.front.loaded(deployed, took));
                         }
                     }
-                    Event::LoadFailed { function, failure, .. } => {
-                        let reason = failure.to_string();
-                        self.inbox.tell(ToShard::LoadFailed { function, reason: reason.as_str().into() });
+                    Event::LoadFailed { function, failure, output } => {
+                        let hold =
+                            holds::may_pass(&failure).then(|| holds.failed(function, Instant::now()));
                         if let Some(deployed) = self.functions.get(function as usize) {
-                            self.front.failed(deployed, &reason);
+                            if let Some(pipe) = output {
+                                output::exhaust(deployed.manifest.name.as_str().into(), pipe, self.log);
+                            }
+                            self.log.event(self.front.failed(deployed, &failure.to_string(), hold));
+                        }
+                        if let Some(hold) = hold {
+                            again_after(function, hold);
                         }
                     }
                     Event::TemplateGone { function, ending } => {
-                        self.inbox.tell(ToShard::Reloading { function });
-                        let count = failures.entry(function).or_default();
-                        let hold = (RELOAD_HOLD * 2_u32.pow((*count).min(16))).min(RELOAD_HOLD_MAX);
-                        *count += 1;
+                        let hold = holds.failed(function, Instant::now());
                         if let Some(deployed) = self.functions.get(function as usize) {
                             let name = &deployed.manifest.name;
                             let sentence = format!(
                                 "The template of function {name} {ending}; it is loaded again in {hold:?}."
                             );
-                            self.front.trouble(&sentence);
+                            self.log.event(sentence);
                         }
-                        let again = again.clone();
-                        tokio_uring::spawn(async move {
-                            tokio::time::sleep(hold).await;
-                            let _ = again.send(function);
-                        });
+                        again_after(function, hold);
                     }
-                    Event::Trouble(sentence) => self.front.trouble(&sentence),
+                    Event::Trouble(sentence) => self.log.event(sentence),
                     // The sink gives these to the shard.
                     Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
                 Some(start) = starts.recv() => {
-                    failures.remove(&start.function);
                     if let Some(deployed) = self.functions.get(start.function as usize) {
-                        self.front.started(deployed, start.took);
+                        self.log.event(self.front.started(deployed, start.took));
                     }
                 }
                 Some(function) = reloads.recv() => {
                     if let Some(deployed) = self.functions.get(function as usize) {
+                        // Before the load, so that what becomes of it arrives later.
+                        self.inbox.tell(ToShard::Reloading { function });
                         self.sandbox.load(deployed.spec(function, self.uids[function as usize]));
                     }
                 }
                 Some(output) = outputs.recv() => {
-                    let name = self.functions.get(output.function as usize).map(|f| f.manifest.name.clone());
-                    output::follow(name.unwrap_or_default(), output.pipe, written.clone());
+                    if let Some(deployed) = self.functions.get(output.function as usize) {
+                        let name = deployed.manifest.name.as_str();
+                        output::follow(name.into(), output.pipe, self.log.clone());
+                    }
                 }
-                Some(output::Line { function, text }) = texts.recv() => self.front.output(&function, &text),
             }
         }
     }

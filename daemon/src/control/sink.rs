@@ -1,4 +1,5 @@
-//! Where the sandbox's events go: workers to their shard, everything else to the control thread.
+//! Where the sandbox's events go: what becomes of templates and workers to their shard, at once and in the
+//! order in which it happened; the rest, and what is said of it, to the control thread.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -47,6 +48,14 @@ pub(crate) fn sink(inbox: Arc<Inbox>) -> (Sink, Heard) {
     (sink, Heard { events, outputs, starts })
 }
 
+impl Sink {
+    fn follow(&self, function: u32, pipe: Option<OwnedFd>) {
+        if let Some(pipe) = pipe {
+            let _ = self.outputs.send(Output { function, pipe });
+        }
+    }
+}
+
 impl EventSink for Sink {
     fn deliver(&self, event: Event) {
         // The control thread stops listening at shutdown; nothing is lost by that.
@@ -57,24 +66,25 @@ impl EventSink for Sink {
                 let start = Start { function: ticket.function, took: times.fork };
                 self.inbox.tell(ToShard::WorkerReady { ticket, worker });
                 let _ = self.starts.send(start);
-                if let Some(pipe) = pipe {
-                    let _ = self.outputs.send(Output { function: ticket.function, pipe });
-                }
+                self.follow(ticket.function, pipe);
             }
             Event::WorkerGone { ticket, ending } => self.inbox.tell(ToShard::WorkerGone { ticket, ending }),
             Event::Loaded { function, took, template, mut output } => {
-                if let Some(pipe) = output.take() {
-                    let _ = self.outputs.send(Output { function, pipe });
-                }
+                self.inbox.tell(ToShard::Loaded { function });
+                self.follow(function, output.take());
                 let _ = self.events.send(Event::Loaded { function, took, template, output });
             }
-            Event::LoadFailed { function, failure, mut output } => {
-                if let Some(pipe) = output.take() {
-                    let _ = self.outputs.send(Output { function, pipe });
-                }
+            Event::LoadFailed { function, failure, output } => {
+                self.inbox.tell(ToShard::LoadFailed { function, reason: failure.to_string().into() });
+                // The output stays with the event: its lines come before the one that refers to them.
                 let _ = self.events.send(Event::LoadFailed { function, failure, output });
             }
-            Event::TemplateGone { .. } | Event::Trouble(_) => {
+            Event::TemplateGone { function, .. } => {
+                // Its workers' ends follow, and for none of them may the shard want another worker.
+                self.inbox.tell(ToShard::Reloading { function });
+                let _ = self.events.send(event);
+            }
+            Event::Trouble(_) => {
                 let _ = self.events.send(event);
             }
         }
