@@ -1,10 +1,10 @@
 //! Control groups: memory, processes and CPU of a function, and memory of each of its workers.
 //!
 //! Everything lies below one group of our own, `hairtrigger` unless configured otherwise, as
-//! `hairtrigger/<daemon>.<slot>`; `<daemon>` is the daemon's pid and start time, so that a later daemon
-//! knows what was left behind by one that is gone. A *slot* holds one runner and later its workers. A
-//! *leaf* below it (in the memory hierarchy) holds one worker, so that the kernel ends the worker that is
-//! greedy and not another, and says so.
+//! `hairtrigger/<daemon>.<slot>`; `<daemon>` is the daemon's pid, start time and PID namespace, so that a
+//! later daemon knows what was left behind by one that is gone. Groups of any other name are not touched. A
+//! *slot* holds one runner and later its workers. A *leaf* below it (in the memory hierarchy) holds one
+//! worker, so that the kernel ends the worker that is greedy and not another, and says so.
 //!
 //! Attaching a process waits for a grace period of about 10 ms, so runners are attached before they are
 //! needed and only have their limits rewritten. Every limit is read back.
@@ -89,7 +89,7 @@ impl Cgroups {
             Some(mount) => Kind::V2(mount),
             None => Kind::V1(v1::Mounts::detect()?),
         };
-        Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name() })
+        Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name()? })
     }
 
     /// What was found, for a person.
