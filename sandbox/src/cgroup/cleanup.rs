@@ -157,7 +157,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// The processes of a group; none if it is gone. A list that cannot be read is not an empty one.
-fn processes(group: &Path) -> Result<Vec<libc::pid_t>, CgroupError> {
+pub(super) fn processes(group: &Path) -> Result<Vec<libc::pid_t>, CgroupError> {
     let path = group.join("cgroup.procs");
     match fs::read_to_string(&path) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),

@@ -193,6 +193,21 @@ impl Leaf {
         files::attach(&self.directory, pid)
     }
 
+    /// Moves out whatever is in the group, once its worker has ended: a process that was given the worker's
+    /// pid before the pid was written. One of the same function goes to the function's slot, so that it does
+    /// not escape its limits; any other to the group above, which has none and whose processes nobody ends.
+    pub(crate) fn give_back(&self) -> Result<(), CgroupError> {
+        let Some(slot) = self.directory.parent() else { return Ok(()) };
+        for pid in cleanup::processes(&self.directory)? {
+            let target = if files::is_elsewhere_in(slot, pid) { Some(slot) } else { slot.parent() };
+            match target.map_or(Ok(()), |target| files::attach(target, pid)) {
+                Err(failure) if failure.error.raw_os_error() != Some(libc::ESRCH) => return Err(failure),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Out-of-memory kills that the kernel counted here.
     pub(crate) fn oom_kills(&self) -> u64 {
         files::counter(&self.directory.join(self.oom_file), "oom_kill")
