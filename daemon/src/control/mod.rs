@@ -211,7 +211,7 @@ impl Control<'_> {
                     }
                     Event::Trouble(sentence) => self.front.trouble(&sentence),
                     // The sink gives these to the shard.
-                    Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
+                    Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
                 Some(start) = starts.recv() => {
                     failures.remove(&start.function);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::kit::{Kit, Kits};
 use super::{FunctionSpec, Ticket};
 use crate::cgroup::{Leaf, Slot};
-use crate::channel::{BELL_FD, Geometry, REPLY_FD, REQUEST_FD};
-use crate::ending::{Ending, Syscall};
+use crate::channel::{BELL_FD, DaemonEnd, Geometry, REPLY_FD, REQUEST_FD};
+use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
 use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS};
 use crate::spawner::Confined;
@@ -37,7 +37,19 @@ pub(super) struct WorkerRecord {
     pub(super) leaf_oom_kills: u64,
     /// The call it was killed for.
     pub(super) denied: Option<i32>,
+    /// The daemon killed it.
+    pub(super) killed: bool,
+    /// Until it is ready.
+    starting: Option<Starting>,
     signals: Signals,
+}
+
+/// A worker on its way from its check-in to its first request.
+#[derive(Debug)]
+struct Starting {
+    channel: DaemonEnd,
+    wanted_at: Instant,
+    deadline: Instant,
 }
 
 /// What a process has signalled to itself.
@@ -88,6 +100,8 @@ pub(super) struct Template {
     wanted: VecDeque<(Ticket, Instant)>,
     pub(super) awaited: VecDeque<Awaited>,
     pub(super) workers: HashMap<libc::pid_t, WorkerRecord>,
+    /// Workers in the order of their check-in, with their deadlines; some may be ready or gone since.
+    starting: VecDeque<(libc::pid_t, Instant)>,
     pub(super) kits: Kits,
     pub(super) slot_oom_kills: u64,
     /// Leaves whose workers are gone.
@@ -104,14 +118,23 @@ pub(super) enum Effect {
     /// A worker checked in.
     CheckedIn {
         pid: libc::pid_t,
-        kit: Box<Kit>,
+        output: OwnedFd,
+    },
+    /// A worker takes requests.
+    Ready {
+        pid: libc::pid_t,
+        channel: Box<DaemonEnd>,
         took: Duration,
     },
-    /// A worker did not come about; with a sentence if that is a matter of the host.
+    /// A fork was killed before it checked in, and stands among the workers until its exit arrives.
+    Denied {
+        pid: libc::pid_t,
+    },
+    /// A worker did not come about for a reason of the host.
     Stillborn {
         ticket: Ticket,
         ending: Ending,
-        trouble: Option<String>,
+        trouble: String,
     },
     /// Something that concerns the operator.
     Trouble(String),
@@ -147,6 +170,7 @@ impl Template {
             wanted: VecDeque::new(),
             awaited: VecDeque::new(),
             workers: HashMap::new(),
+            starting: VecDeque::new(),
             kits,
             slot_oom_kills,
             free_leaves: Vec::new(),
@@ -206,7 +230,8 @@ impl Template {
             Phase::Loading(deadline) => Some(deadline),
             Phase::Serving => {
                 let check_in = self.awaited.front().map(|awaited| awaited.deadline);
-                check_in.into_iter().chain(self.fork_deadline()).min()
+                let ready = self.starting.front().map(|(_, deadline)| *deadline);
+                check_in.into_iter().chain(self.fork_deadline()).chain(ready).min()
             }
             Phase::Ending => None,
         }
@@ -228,8 +253,26 @@ impl Template {
             Phase::Serving if passed(self.fork_deadline()) => {
                 Some(self.give_up("it did not fork the worker that was wanted"))
             }
-            Phase::Loading(_) | Phase::Serving | Phase::Ending => None,
+            Phase::Serving => self.end_late_start(now),
+            Phase::Loading(_) | Phase::Ending => None,
         }
+    }
+
+    /// Kills one worker whose start takes too long.
+    fn end_late_start(&mut self, now: Instant) -> Option<String> {
+        while let Some((pid, deadline)) = self.starting.pop_front_if(|(_, deadline)| *deadline <= now) {
+            let Some(worker) = self.workers.get_mut(&pid) else { continue };
+            // The pid may be a later worker's by now.
+            if worker.starting.as_ref().is_some_and(|starting| starting.deadline == deadline) {
+                worker.killed = true;
+                let _ = sys::kill(worker.pidfd.as_fd());
+                let name = &self.spec.name;
+                return Some(format!(
+                    "a worker of {name} was killed: it was not ready within {WORKER_START_TIMEOUT:?}"
+                ));
+            }
+        }
+        None
     }
 
     fn give_up(&mut self, why: &str) -> String {
@@ -262,6 +305,7 @@ impl Template {
                 Some(Control::Loaded) => self.loaded(call),
                 Some(Control::LoadFailed) => self.load_failed(call),
                 Some(Control::CheckIn) => self.check_in(call),
+                Some(Control::Ready) => self.ready(call),
                 None => self.violation(call),
             },
             _ => self.violation(call),
@@ -376,22 +420,48 @@ impl Template {
         });
         match outcome {
             Ok((kit, pidfd)) => {
-                let leaf = self.take_leaf();
-                let leaf_oom_kills = leaf.oom_kills();
-                let signals = Signals::default();
-                let record = WorkerRecord { ticket, pidfd, leaf, leaf_oom_kills, denied: None, signals };
-                self.workers.insert(call.thread, record);
+                // Only the worker's own copies of its ends are left, so that their closing is noticed.
+                let Kit { channel, descriptors: _, output, output_theirs: _ } = kit;
+                let deadline = Instant::now() + WORKER_START_TIMEOUT;
+                let starting = Some(Starting { channel, wanted_at, deadline });
+                let record = self.record(ticket, pidfd);
+                self.workers.insert(call.thread, WorkerRecord { starting, ..record });
+                self.starting.push_back((call.thread, deadline));
                 self.answer(call, Answer::Return(0));
-                Effect::CheckedIn { pid: call.thread, kit: Box::new(kit), took: wanted_at.elapsed() }
+                Effect::CheckedIn { pid: call.thread, output }
             }
             Err(error) => {
                 // It exits at this answer.
                 self.answer(call, Answer::Return(-1));
                 let name = &self.spec.name;
-                let trouble = Some(format!("a worker of {name} could not be equipped: {error}"));
+                let trouble = format!("a worker of {name} could not be equipped: {error}");
                 Effect::Stillborn { ticket, ending: Ending::Killed, trouble }
             }
         }
+    }
+
+    /// A worker with a leaf of its own.
+    fn record(&mut self, ticket: Ticket, pidfd: OwnedFd) -> WorkerRecord {
+        let leaf = self.take_leaf();
+        let leaf_oom_kills = leaf.oom_kills();
+        WorkerRecord {
+            ticket,
+            pidfd,
+            leaf,
+            leaf_oom_kills,
+            denied: None,
+            killed: false,
+            starting: None,
+            signals: Signals::default(),
+        }
+    }
+
+    /// The end of a worker's start.
+    fn ready(&mut self, call: &Notification) -> Effect {
+        let started = self.workers.get_mut(&call.thread).and_then(|worker| worker.starting.take());
+        let Some(Starting { channel, wanted_at, deadline: _ }) = started else { return self.violation(call) };
+        self.answer(call, Answer::Return(0));
+        Effect::Ready { pid: call.thread, channel: Box::new(channel), took: wanted_at.elapsed() }
     }
 
     /// The fork that this caller is, if it is one: a child of the template, the main thread of its process,
@@ -473,12 +543,10 @@ impl Template {
         }
         sys::kill(pidfd.as_fd())?;
         let awaited = if info.parent == self.pid { self.awaited.pop_front() } else { None };
-        let ending = Ending::Violation(Syscall { number: Some(call.number) });
-        Ok(awaited.map_or(Effect::None, |awaited| Effect::Stillborn {
-            ticket: awaited.ticket,
-            ending,
-            trouble: None,
-        }))
+        let Some(Awaited { ticket, .. }) = awaited else { return Ok(Effect::None) };
+        let record = self.record(ticket, pidfd);
+        self.workers.insert(process, WorkerRecord { denied: Some(call.number), ..record });
+        Ok(Effect::Denied { pid: process })
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::template::{Effect, Phase, Template};
+use super::template::{Effect, Phase, Template, WorkerRecord};
 use super::{Command, Event, EventSink, FunctionKey, LoadFailure, StartTimes, WardenSender, Worker};
 use crate::cgroup::Slot;
+use crate::channel::DaemonEnd;
 use crate::ending::{Circumstances, Ending};
 use crate::groups::Errand;
 use crate::sys::{self, Cloned, Poller, Ready};
@@ -266,50 +267,64 @@ impl Watch {
                 let template = template.pid;
                 self.sink.deliver(Event::Loaded { function, took, template, output });
             }
-            Effect::CheckedIn { pid, kit, took } => self.checked_in(number, pid, *kit, took),
+            Effect::CheckedIn { pid, output } => self.checked_in(number, pid, output),
+            Effect::Ready { pid, channel, took } => self.ready(number, pid, *channel, took),
+            Effect::Denied { pid } => self.denied(number, pid),
             Effect::Stillborn { ticket, ending, trouble } => {
-                if let Some(text) = trouble {
-                    self.sink.deliver(Event::Trouble(text));
-                }
+                self.sink.deliver(Event::Trouble(trouble));
                 self.sink.deliver(Event::WorkerGone { ticket, ending });
             }
             Effect::Trouble(text) => self.sink.deliver(Event::Trouble(text)),
         }
     }
 
-    fn checked_in(&mut self, number: u32, pid: libc::pid_t, kit: super::kit::Kit, took: Duration) {
-        let Some(template) = self.templates.get_mut(&number) else { return };
+    fn checked_in(&mut self, number: u32, pid: libc::pid_t, output: OwnedFd) {
+        let Some(template) = self.templates.get(&number) else { return };
         let Some(record) = template.workers.get(&pid) else { return };
-        let ticket = record.ticket;
-        let key = Watched::Worker(number, pid).key();
-        let copies = self
-            .poller
-            .watch(record.pidfd.as_fd(), key, true)
-            .and_then(|()| Ok((record.pidfd.try_clone()?, record.pidfd.try_clone()?)));
-        match copies {
-            Ok((for_daemon, for_groups)) => {
-                let memory = template.spec.memory;
-                let leaf = record.leaf.clone();
-                let _ = self.errands.send(Errand::Attach { pid, pidfd: for_groups, leaf, memory });
-                let worker = Box::new(Worker {
-                    pid,
-                    pidfd: for_daemon,
-                    channel: kit.channel,
-                    output: Some(kit.output),
-                });
+        let (ticket, leaf, memory) = (record.ticket, record.leaf.clone(), template.spec.memory);
+        self.sink.deliver(Event::WorkerStarting { ticket, output });
+        match self.watch_worker(number, pid, record).and_then(|()| record.pidfd.try_clone()) {
+            Ok(pidfd) => {
+                let _ = self.errands.send(Errand::Attach { pid, pidfd, leaf, memory });
+            }
+            Err(error) => self.give_up_worker(number, pid, &error),
+        }
+    }
+
+    fn ready(&mut self, number: u32, pid: libc::pid_t, channel: DaemonEnd, took: Duration) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let Some(record) = template.workers.get(&pid) else { return };
+        match record.pidfd.try_clone() {
+            Ok(pidfd) => {
+                let (ticket, worker) = (record.ticket, Box::new(Worker { pid, pidfd, channel }));
                 self.sink.deliver(Event::WorkerReady { ticket, worker, times: StartTimes { fork: took } });
             }
-            Err(error) => {
-                let _ = sys::kill(record.pidfd.as_fd());
-                self.poller.forget(record.pidfd.as_fd());
-                // Its exit will not be heard of. Its group was never entered.
-                if let Some(record) = template.workers.remove(&pid) {
-                    template.free_leaves.push(record.leaf);
-                }
-                self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
-                self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
-            }
+            Err(error) => self.give_up_worker(number, pid, &error),
         }
+    }
+
+    /// Waits for the exit of a fork that was killed before it checked in.
+    fn denied(&mut self, number: u32, pid: libc::pid_t) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let Some(record) = template.workers.get(&pid) else { return };
+        if let Err(error) = self.watch_worker(number, pid, record) {
+            self.give_up_worker(number, pid, &error);
+        }
+    }
+
+    fn watch_worker(&self, number: u32, pid: libc::pid_t, record: &WorkerRecord) -> io::Result<()> {
+        self.poller.watch(record.pidfd.as_fd(), Watched::Worker(number, pid).key(), true)
+    }
+
+    /// Kills a worker that the host has no means to watch; its exit will not be heard of.
+    fn give_up_worker(&mut self, number: u32, pid: libc::pid_t, error: &io::Error) {
+        let Some(template) = self.templates.get_mut(&number) else { return };
+        let Some(record) = template.workers.remove(&pid) else { return };
+        let _ = sys::kill(record.pidfd.as_fd());
+        self.poller.forget(record.pidfd.as_fd());
+        template.free_leaves.push(record.leaf);
+        self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
+        self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending: Ending::Killed });
     }
 
     /// A worker has ended and is not reaped: either that comes in a moment, or its template, which was to
@@ -332,7 +347,7 @@ impl Watch {
         let slot_oom_kills = template.slot.oom_kills();
         let known = Circumstances {
             denied: record.denied,
-            killed: template.killed,
+            killed: template.killed || record.killed,
             oom_killed: record.leaf.oom_kills() > record.leaf_oom_kills
                 || slot_oom_kills > template.slot_oom_kills,
         };
