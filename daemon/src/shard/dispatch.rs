@@ -360,6 +360,8 @@ impl Shard {
         while self.take_reply(function, ticket.slot) {}
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         let Some(live) = entry.departed(ticket) else {
+            // It never became ready.
+            self.died_young(function, ending);
             self.want_workers(function);
             return;
         };
