@@ -1,10 +1,13 @@
 //! A thread for errands to the cgroup file system, which can wait for a grace period of about 10 ms.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::cgroup::{Leaf, Slot};
+use crate::limits::WORKER_OOM_SCORE_ADJ;
 use crate::sys;
 
 /// What there is to do.
@@ -30,11 +33,17 @@ fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
     for errand in errands {
         match errand {
             Errand::Attach { pid, pidfd, leaf, memory } => {
-                let Err(failure) = leaf.create(memory).and_then(|()| leaf.attach(pid)) else { continue };
-                // The worker is gone already: nothing is left to limit.
-                if failure.error.raw_os_error() == Some(libc::ESRCH) {
+                prefer_for_oom(pid, pidfd.as_fd());
+                let outcome = leaf.create(memory).and_then(|()| leaf.attach(pid));
+                // The worker has ended: there is nothing to limit, but its pid may have been somebody else's
+                // by the time it was written.
+                if sys::has_ended(pidfd.as_fd()) {
+                    if let Err(failure) = leaf.give_back() {
+                        trouble(format!("a process may be in a worker's group by mistake: {failure}"));
+                    }
                     continue;
                 }
+                let Err(failure) = outcome else { continue };
                 trouble(format!("a worker was killed because its memory could not be limited: {failure}"));
                 let _ = sys::kill(pidfd.as_fd());
             }
@@ -44,5 +53,17 @@ fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
                 }
             }
         }
+    }
+}
+
+/// Makes a worker the kernel's first choice when the host is out of memory. Best effort.
+fn prefer_for_oom(pid: libc::pid_t, worker: BorrowedFd<'_>) {
+    let file = File::options().write(true).open(format!("/proc/{pid}/oom_score_adj"));
+    // The open file stands for one process, whatever becomes of the pid; if the worker still lives it is the
+    // worker.
+    if let Ok(mut file) = file
+        && !sys::has_ended(worker)
+    {
+        let _ = file.write_all(WORKER_OOM_SCORE_ADJ.to_string().as_bytes());
     }
 }

@@ -100,7 +100,7 @@ pub const MAX_ENV_BYTES: usize = 32 * 1024;
 pub const MAX_SETTINGS: u64 = 64 * 1024;
 /// How long load and init of a function may take.
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a forked worker may take until it is ready.
+/// How long a template may take to fork, the fork to check in, and a worker from there until it is ready.
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the trusted part of a runner's set-up may take.
 pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,6 +113,8 @@ pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 pub const STILLBORN_AGE: Duration = Duration::from_secs(1);
 /// So many stillborn workers in a row hold further starts back.
 pub const MAX_STILLBORN: u32 = 3;
+/// How long after a start that came to nothing through no fault of the worker the next is made.
+pub const START_AGAIN: Duration = Duration::from_millis(20);
 /// For how long at first; doubled each time, up to the second.
 pub const START_HOLD: Duration = Duration::from_millis(500);
 /// See [`START_HOLD`].
@@ -151,6 +153,11 @@ pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 pub const CPU_PERIOD_US: u64 = 100_000;
 /// Longest name of the daemon's own control group, in bytes.
 pub const MAX_CGROUP_NAME: usize = 64;
+/// Signals that a process of a function may send to itself in its life: `abort` needs one, and each is
+/// decided by the warden's one thread.
+pub const MAX_SIGNALS: u32 = 64;
+/// What a worker's `oom_score_adj` is, so that a host out of memory ends workers before what they depend on.
+pub const WORKER_OOM_SCORE_ADJ: i32 = 500;
 /// Parked runners that are kept ready.
 pub const PARKED_RUNNERS: usize = 1;
 /// First uid of the default range; it is the ns-inits', the following are the functions'.

@@ -138,6 +138,13 @@ pub(crate) fn pidfd_info(pidfd: BorrowedFd<'_>) -> io::Result<ProcessInfo> {
     Ok(ProcessInfo { parent: raw.ppid as libc::pid_t, thread_group: raw.tgid as libc::pid_t, exit })
 }
 
+/// Whether the process behind a pidfd has ended, reaped or not.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: `poll` is one entry and outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}
+
 /// A sealed shared-memory file cannot change its size, so that no peer can make the other fault on it.
 pub(crate) fn sealed_memfd(name: &CStr, size: u64) -> io::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_NOEXEC_SEAL;
@@ -287,8 +294,8 @@ pub(crate) enum Answer {
     Return(i64),
 }
 
-/// Answers a notification. A caller that died meanwhile is no error.
-pub(crate) fn notification_answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
+/// Answers a notification. `false` if its caller waits no more: it died, or a signal interrupted it.
+pub(crate) fn notification_answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<bool> {
     let (val, flags) = match answer {
         Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
         Answer::Return(value) => (value, 0),
@@ -296,8 +303,8 @@ pub(crate) fn notification_answer(listener: BorrowedFd<'_>, id: u64, answer: Ans
     let raw = libc::seccomp_notif_resp { id, val, error: 0, flags };
     // SAFETY: `raw` has the size that the request number encodes and outlives the call.
     match check_int(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const raw) }) {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -246,7 +246,7 @@ impl Control<'_> {
                     }
                     Event::Trouble(sentence) => self.log.event(sentence),
                     // The sink gives these to the shard.
-                    Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
+                    Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
                 },
                 Some(start) = starts.recv() => {
                     if let Some(deployed) = self.functions.get(start.function as usize) {

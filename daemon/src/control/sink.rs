@@ -60,13 +60,14 @@ impl EventSink for Sink {
     fn deliver(&self, event: Event) {
         // The control thread stops listening at shutdown; nothing is lost by that.
         match event {
-            Event::WorkerReady { ticket, mut worker, times } => {
-                let pipe = worker.output.take();
+            Event::WorkerStarting { ticket, output } => {
+                self.follow(ticket.function, Some(output));
+            }
+            Event::WorkerReady { ticket, worker, times } => {
                 // The shard first: somebody may wait for this worker.
                 let start = Start { function: ticket.function, took: times.fork };
                 self.inbox.tell(ToShard::WorkerReady { ticket, worker });
                 let _ = self.starts.send(start);
-                self.follow(ticket.function, pipe);
             }
             Event::WorkerGone { ticket, ending } => self.inbox.tell(ToShard::WorkerGone { ticket, ending }),
             Event::Loaded { function, took, template, mut output } => {

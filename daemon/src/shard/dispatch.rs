@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
 use hairtrigger_sandbox::ending::Ending;
-use hairtrigger_sandbox::limits::{GROW_AFTER, MAX_STILLBORN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE};
+use hairtrigger_sandbox::limits::{
+    GROW_AFTER, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
+};
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::connection::Phase;
@@ -378,8 +380,13 @@ impl Shard {
         while self.take_reply(function, ticket.slot) {}
         let Some(entry) = self.functions.get_mut(function as usize) else { return };
         let Some(live) = entry.departed(ticket) else {
-            // One that never came; if that goes on, wanting more at once would only go round in a circle.
-            self.died_young(function, ending);
+            // It never became ready. Wanting another at once would only go round in a circle.
+            if ending == Ending::Killed {
+                // Not of its own doing: the template is ending, or the host is short of something.
+                entry.held_until = entry.held_until.max(self.now + nanoseconds(START_AGAIN));
+            } else {
+                self.died_young(function, ending);
+            }
             self.want_workers(function);
             return;
         };

@@ -1,10 +1,10 @@
 //! Control groups: memory, processes and CPU of a function, and memory of each of its workers.
 //!
 //! Everything lies below one group of our own, `hairtrigger` unless configured otherwise, as
-//! `hairtrigger/<daemon>.<slot>`; `<daemon>` is the daemon's pid and start time, so that a later daemon
-//! knows what was left behind by one that is gone. A *slot* holds one runner and later its workers. A
-//! *leaf* below it (in the memory hierarchy) holds one worker, so that the kernel ends the worker that is
-//! greedy and not another, and says so.
+//! `hairtrigger/<daemon>.<slot>`; `<daemon>` is the daemon's pid, start time and PID namespace, so that a
+//! later daemon knows what was left behind by one that is gone. Groups of any other name are not touched. A
+//! *slot* holds one runner and later its workers. A *leaf* below it (in the memory hierarchy) holds one
+//! worker, so that the kernel ends the worker that is greedy and not another, and says so.
 //!
 //! Attaching a process waits for a grace period of about 10 ms, so runners are attached before they are
 //! needed and only have their limits rewritten. Every limit is read back.
@@ -89,7 +89,7 @@ impl Cgroups {
             Some(mount) => Kind::V2(mount),
             None => Kind::V1(v1::Mounts::detect()?),
         };
-        Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name() })
+        Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name()? })
     }
 
     /// What was found, for a person.
@@ -191,6 +191,21 @@ impl Leaf {
     /// Attaches a worker.
     pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
         files::attach(&self.directory, pid)
+    }
+
+    /// Moves out whatever is in the group, once its worker has ended: a process that was given the worker's
+    /// pid before the pid was written. One of the same function goes to the function's slot, so that it does
+    /// not escape its limits; any other to the group above, which has none and whose processes nobody ends.
+    pub(crate) fn give_back(&self) -> Result<(), CgroupError> {
+        let Some(slot) = self.directory.parent() else { return Ok(()) };
+        for pid in cleanup::processes(&self.directory)? {
+            let target = if files::is_elsewhere_in(slot, pid) { Some(slot) } else { slot.parent() };
+            match target.map_or(Ok(()), |target| files::attach(target, pid)) {
+                Err(failure) if failure.error.raw_os_error() != Some(libc::ESRCH) => return Err(failure),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Out-of-memory kills that the kernel counted here.

@@ -22,12 +22,14 @@ pub enum Control {
     LoadFailed = 2,
     /// A forked worker asks for its channel.
     CheckIn = 3,
+    /// A worker has started, and takes requests from now on.
+    Ready = 4,
 }
 
 impl Control {
     /// From the first argument of the call; `None` is a violation.
     pub fn from_argument(argument: u64) -> Option<Self> {
-        [Self::Loaded, Self::LoadFailed, Self::CheckIn]
+        [Self::Loaded, Self::LoadFailed, Self::CheckIn, Self::Ready]
             .into_iter()
             .find(|operation| *operation as u64 == argument)
     }

@@ -61,6 +61,9 @@ const fn entry(number: c_long, rule: Rule, reason: &'static str) -> Entry {
 const WRITE: u64 = libc::PROT_WRITE as u64;
 const EXEC: u64 = libc::PROT_EXEC as u64;
 const MAP_TYPE: u64 = 0x0f;
+/// Flags of a mapping that nothing needs: memory that grows by itself is not counted by RLIMIT_DATA, huge
+/// pages come from a pool of the host's, and locked memory cannot be reclaimed.
+const UNWANTED: u64 = (libc::MAP_GROWSDOWN | libc::MAP_HUGETLB | libc::MAP_LOCKED) as u64;
 const PRIVATE: u64 = libc::MAP_PRIVATE as u64;
 const SHARED: u64 = libc::MAP_SHARED as u64;
 /// `MAP_DROPPABLE` of Linux 6.11.
@@ -78,10 +81,10 @@ pub const POLICY: &[Entry] = &[
     entry(
         libc::SYS_mmap,
         AllowIf(&[
-            &[masked(3, MAP_TYPE, PRIVATE), masked(2, WRITE | EXEC, 0)],
-            &[masked(3, MAP_TYPE, PRIVATE), masked(2, WRITE | EXEC, WRITE)],
-            &[masked(3, MAP_TYPE, PRIVATE), masked(2, WRITE | EXEC, EXEC)],
-            &[masked(3, MAP_TYPE | ANONYMOUS, SHARED), masked(2, EXEC, 0)],
+            &[masked(3, MAP_TYPE | UNWANTED, PRIVATE), masked(2, WRITE | EXEC, 0)],
+            &[masked(3, MAP_TYPE | UNWANTED, PRIVATE), masked(2, WRITE | EXEC, WRITE)],
+            &[masked(3, MAP_TYPE | UNWANTED, PRIVATE), masked(2, WRITE | EXEC, EXEC)],
+            &[masked(3, MAP_TYPE | UNWANTED | ANONYMOUS, SHARED), masked(2, EXEC, 0)],
         ]),
         "memory and libraries; never writable and executable, and no shared anonymous memory, which \
          RLIMIT_DATA does not count",
@@ -241,4 +244,5 @@ pub const AFTER_INIT: &[Entry] = &[
     entry(libc::SYS_openat, Refuse, "everything is loaded"),
     entry(libc::SYS_mmap, RefuseIf(&[&[masked(2, EXEC, EXEC)]]), "everything is loaded"),
     entry(libc::SYS_mprotect, RefuseIf(&[&[masked(2, EXEC, EXEC)]]), "everything is loaded"),
+    entry(libc::SYS_seccomp, Refuse, "every filter is installed; one more could fill the host's kernel log"),
 ];

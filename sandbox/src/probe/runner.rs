@@ -122,7 +122,12 @@ fn refused_by_loader(events: &Receiver<Event>) -> Result<(), Ended> {
             Ok(Event::LoadFailed { failure, .. }) => failure.to_string(),
             Ok(Event::Trouble(sentence)) => sentence,
             Ok(Event::Loaded { .. }) => "a plugin that does not exist was loaded".to_owned(),
-            Ok(Event::TemplateGone { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. }) => continue,
+            Ok(
+                Event::TemplateGone { .. }
+                | Event::WorkerStarting { .. }
+                | Event::WorkerReady { .. }
+                | Event::WorkerGone { .. },
+            ) => continue,
             Err(_) => format!("nothing was heard of the runner for {patience:?}"),
         };
         return Err(Failure::found(found).into());
@@ -136,6 +141,7 @@ fn no_trouble(events: &Receiver<Event>) -> Result<(), Ended> {
         Event::Loaded { .. }
         | Event::LoadFailed { .. }
         | Event::TemplateGone { .. }
+        | Event::WorkerStarting { .. }
         | Event::WorkerReady { .. }
         | Event::WorkerGone { .. } => None,
     });

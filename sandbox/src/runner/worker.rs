@@ -27,6 +27,9 @@ pub(super) fn run(
     if plugin.worker_start() != 0 {
         exit(EXIT_WORKER_START);
     }
+    if control(Control::Ready, 0, 0) != 0 {
+        exit(EXIT_WORKER_START);
+    }
     let mut headers = Vec::new();
     let mut arena = Arena::default();
     loop {

@@ -71,7 +71,7 @@ pub struct Ticket {
     pub generation: u32,
 }
 
-/// A worker that has checked in. Requests may be posted at once.
+/// A worker that has started. Requests may be posted at once.
 #[derive(Debug)]
 pub struct Worker {
     /// Its pid.
@@ -80,8 +80,6 @@ pub struct Worker {
     pub pidfd: OwnedFd,
     /// The channel to it.
     pub channel: DaemonEnd,
-    /// The read end of its standard output and error, until somebody takes it; does not block.
-    pub output: Option<OwnedFd>,
 }
 
 /// Why a function could not be loaded.
@@ -116,7 +114,7 @@ impl fmt::Display for LoadFailure {
 /// How long the start of a worker took.
 #[derive(Clone, Copy, Debug)]
 pub struct StartTimes {
-    /// From the wish for a worker to its check-in.
+    /// From the wish for a worker until it is ready, its `worker_start` included.
     pub fork: Duration,
 }
 
@@ -149,6 +147,13 @@ pub enum Event {
         function: FunctionKey,
         /// What ended it.
         ending: Ending,
+    },
+    /// A worker is forked and begins its start; followed by `WorkerReady` or `WorkerGone`.
+    WorkerStarting {
+        /// For whom.
+        ticket: Ticket,
+        /// The read end of its standard output and error; does not block.
+        output: OwnedFd,
     },
     /// A worker is there.
     WorkerReady {

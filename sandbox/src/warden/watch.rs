@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use super::template::{Effect, Phase, Template};
+use super::template::{Effect, Phase, Template, WorkerRecord};
 use super::{Command, Event, EventSink, FunctionKey, LoadFailure, StartTimes, WardenSender, Worker};
 use crate::cgroup::Slot;
+use crate::channel::DaemonEnd;
 use crate::ending::{Circumstances, Ending};
 use crate::groups::Errand;
 use crate::sys::{self, Cloned, Poller, Ready};
@@ -130,27 +131,14 @@ impl Watch {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = self.templates.values().flat_map(|template| {
-            let loading = match template.phase {
-                Phase::Loading(deadline) => Some(deadline),
-                Phase::Serving | Phase::Ending => None,
-            };
-            loading.into_iter().chain(template.awaited.iter().map(|awaited| awaited.deadline))
-        });
-        deadlines.min()
+        self.templates.values().filter_map(Template::next_deadline).min()
     }
 
     fn enforce_deadlines(&mut self) {
         let now = Instant::now();
         for template in self.templates.values_mut() {
-            if let Phase::Loading(deadline) = template.phase
-                && deadline <= now
-            {
-                template.timed_out = true;
-                template.end();
-            }
-            while let Some(late) = template.awaited.pop_front_if(|awaited| awaited.deadline <= now) {
-                self.sink.deliver(Event::WorkerGone { ticket: late.ticket, ending: Ending::Killed });
+            if let Some(sentence) = template.enforce_deadlines(now) {
+                self.sink.deliver(Event::Trouble(sentence));
             }
         }
     }
@@ -166,10 +154,11 @@ impl Watch {
             Watched::Listener(number) => self.take_notification(number, entry.hung_up),
             // Its status is kept by the kernel once it is reaped, which the hang-up tells.
             Watched::Template(number) if entry.hung_up => self.template_gone(number),
-            Watched::Worker(number, pid) if entry.hung_up => self.worker_gone(number, pid),
+            Watched::Worker(number, pid) if entry.hung_up => self.worker_gone(number, pid, None),
+            Watched::Worker(number, pid) => self.worker_exited(number, pid),
             Watched::Init(number) => self.init_gone(number),
             Watched::Discarded(number) => self.discarded_gone(number),
-            Watched::Template(_) | Watched::Worker(..) => {}
+            Watched::Template(_) => {}
         }
     }
 
@@ -183,19 +172,7 @@ impl Watch {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt(confined) => {
-                let mut template = Template::new(*confined);
-                if let Err(error) = self.watch_template(&template) {
-                    template.end();
-                    self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
-                }
-                if self.stopping {
-                    template.end();
-                }
-                self.by_function.insert(template.spec.key, self.next);
-                self.templates.insert(self.next, template);
-                self.next += 1;
-            }
+            Command::Adopt(confined) => self.adopt(Template::new(*confined)),
             Command::LoadFailed(function, failure) => {
                 self.sink.deliver(Event::LoadFailed { function, failure, output: None });
             }
@@ -235,11 +212,34 @@ impl Watch {
         }
     }
 
-    fn watch_template(&self, template: &Template) -> io::Result<()> {
+    fn adopt(&mut self, mut template: Template) {
         let number = self.next;
-        self.poller.watch(template.listener.as_fd(), Watched::Listener(number).key(), false)?;
-        self.poller.watch(template.pidfd.as_fd(), Watched::Template(number).key(), true)?;
-        self.poller.watch(template.init.pidfd.as_fd(), Watched::Init(number).key(), false)
+        self.next += 1;
+        let init = Watched::Init(number).key();
+        // First what tells that everything is gone: whatever fails later, the end is heard of.
+        if let Err(error) = self.poller.watch(template.init.pidfd.as_fd(), init, false) {
+            template.end();
+            self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
+            let function = template.spec.key;
+            let failure = LoadFailure::Ended(Ending::Killed);
+            self.sink.deliver(Event::LoadFailed { function, failure, output: template.output.take() });
+            let _ = self.errands.send(Errand::Remove(template.slot));
+            return;
+        }
+        let listener = Watched::Listener(number).key();
+        let watched = self
+            .poller
+            .watch(template.listener.as_fd(), listener, false)
+            .and_then(|()| self.poller.watch(template.pidfd.as_fd(), Watched::Template(number).key(), true));
+        if let Err(error) = &watched {
+            self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
+        }
+        if watched.is_err() || self.stopping {
+            template.killed = true;
+            template.end();
+        }
+        self.by_function.insert(template.spec.key, number);
+        self.templates.insert(number, template);
     }
 
     fn take_notification(&mut self, number: u32, hung_up: bool) {
@@ -267,54 +267,95 @@ impl Watch {
                 let template = template.pid;
                 self.sink.deliver(Event::Loaded { function, took, template, output });
             }
-            Effect::CheckedIn { pid, kit, took } => self.checked_in(number, pid, *kit, took),
+            Effect::CheckedIn { pid, output } => self.checked_in(number, pid, output),
+            Effect::Ready { pid, channel, took } => self.ready(number, pid, *channel, took),
+            Effect::Denied { pid } => self.denied(number, pid),
+            Effect::Stillborn { ticket, ending, trouble } => {
+                self.sink.deliver(Event::Trouble(trouble));
+                self.sink.deliver(Event::WorkerGone { ticket, ending });
+            }
             Effect::Trouble(text) => self.sink.deliver(Event::Trouble(text)),
         }
     }
 
-    fn checked_in(&mut self, number: u32, pid: libc::pid_t, kit: super::kit::Kit, took: Duration) {
+    fn checked_in(&mut self, number: u32, pid: libc::pid_t, output: OwnedFd) {
         let Some(template) = self.templates.get(&number) else { return };
         let Some(record) = template.workers.get(&pid) else { return };
-        let ticket = record.ticket;
-        let key = Watched::Worker(number, pid).key();
-        let copies = self
-            .poller
-            .watch(record.pidfd.as_fd(), key, true)
-            .and_then(|()| Ok((record.pidfd.try_clone()?, record.pidfd.try_clone()?)));
-        match copies {
-            Ok((for_daemon, for_groups)) => {
-                let memory = template.spec.memory;
-                let leaf = record.leaf.clone();
-                let _ = self.errands.send(Errand::Attach { pid, pidfd: for_groups, leaf, memory });
-                let worker = Box::new(Worker {
-                    pid,
-                    pidfd: for_daemon,
-                    channel: kit.channel,
-                    output: Some(kit.output),
-                });
-                self.sink.deliver(Event::WorkerReady { ticket, worker, times: StartTimes { fork: took } });
+        let (ticket, leaf, memory) = (record.ticket, record.leaf.clone(), template.spec.memory);
+        self.sink.deliver(Event::WorkerStarting { ticket, output });
+        match self.watch_worker(number, pid, record).and_then(|()| record.pidfd.try_clone()) {
+            Ok(pidfd) => {
+                let _ = self.errands.send(Errand::Attach { pid, pidfd, leaf, memory });
             }
-            Err(error) => {
-                let _ = sys::kill(record.pidfd.as_fd());
-                self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
-                self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
-            }
+            Err(error) => self.give_up_worker(number, pid, &error),
         }
     }
 
-    fn worker_gone(&mut self, number: u32, pid: libc::pid_t) {
+    fn ready(&mut self, number: u32, pid: libc::pid_t, channel: DaemonEnd, took: Duration) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let Some(record) = template.workers.get(&pid) else { return };
+        match record.pidfd.try_clone() {
+            Ok(pidfd) => {
+                let (ticket, worker) = (record.ticket, Box::new(Worker { pid, pidfd, channel }));
+                self.sink.deliver(Event::WorkerReady { ticket, worker, times: StartTimes { fork: took } });
+            }
+            Err(error) => self.give_up_worker(number, pid, &error),
+        }
+    }
+
+    /// Waits for the exit of a fork that was killed before it checked in.
+    fn denied(&mut self, number: u32, pid: libc::pid_t) {
+        let Some(template) = self.templates.get(&number) else { return };
+        let Some(record) = template.workers.get(&pid) else { return };
+        if let Err(error) = self.watch_worker(number, pid, record) {
+            self.give_up_worker(number, pid, &error);
+        }
+    }
+
+    fn watch_worker(&self, number: u32, pid: libc::pid_t, record: &WorkerRecord) -> io::Result<()> {
+        self.poller.watch(record.pidfd.as_fd(), Watched::Worker(number, pid).key(), true)
+    }
+
+    /// Kills a worker that the host has no means to watch; its exit will not be heard of.
+    fn give_up_worker(&mut self, number: u32, pid: libc::pid_t, error: &io::Error) {
+        let Some(template) = self.templates.get_mut(&number) else { return };
+        let Some(record) = template.workers.remove(&pid) else { return };
+        let _ = sys::kill(record.pidfd.as_fd());
+        self.poller.forget(record.pidfd.as_fd());
+        template.free_leaves.push(record.leaf);
+        self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
+        self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending: Ending::Killed });
+    }
+
+    /// A worker has ended and is not reaped: either that comes in a moment, or its template, which was to
+    /// leave it to the kernel, keeps it. Its end is told in either case.
+    fn worker_exited(&mut self, number: u32, pid: libc::pid_t) {
+        let record = self.templates.get(&number).and_then(|template| template.workers.get(&pid));
+        let Some(record) = record else { return };
+        let Some(status) = status_of_zombie(pid) else { return };
+        // What was read is the worker's own if the worker still had its pid afterwards.
+        if matches!(sys::pidfd_info(record.pidfd.as_fd()), Ok(sys::ProcessInfo { exit: None, .. })) {
+            self.worker_gone(number, pid, Some(status));
+        }
+    }
+
+    /// A worker is gone; with its wait status if that is known already.
+    fn worker_gone(&mut self, number: u32, pid: libc::pid_t, status: Option<i32>) {
         let Some(template) = self.templates.get_mut(&number) else { return };
         let Some(record) = template.workers.remove(&pid) else { return };
         self.poller.forget(record.pidfd.as_fd());
         let slot_oom_kills = template.slot.oom_kills();
         let known = Circumstances {
             denied: record.denied,
-            killed: template.killed,
+            killed: template.killed || record.killed,
             oom_killed: record.leaf.oom_kills() > record.leaf_oom_kills
                 || slot_oom_kills > template.slot_oom_kills,
         };
         template.slot_oom_kills = slot_oom_kills;
-        let ending = status_of(record.pidfd.as_fd(), known);
+        let ending = match status {
+            Some(status) => Ending::from_wait_status(status, known),
+            None => status_of(record.pidfd.as_fd(), known),
+        };
         template.free_leaves.push(record.leaf);
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending });
     }
@@ -325,6 +366,7 @@ impl Watch {
         self.poller.forget(template.pidfd.as_fd());
         let loading = matches!(template.phase, Phase::Loading(_)) || template.output.is_some();
         template.phase = Phase::Ending;
+        template.told = true;
         let known = Circumstances {
             denied: template.denied,
             killed: template.killed || template.timed_out,
@@ -370,12 +412,11 @@ impl Watch {
     fn template_gone_if_untold(&mut self, number: u32) {
         let Some(template) = self.templates.get(&number) else { return };
         let pids: Vec<_> = template.workers.keys().copied().collect();
-        let told = template.output.is_none() && matches!(template.phase, Phase::Ending);
-        if !told {
+        if !template.told {
             self.template_gone(number);
         }
         for pid in pids {
-            self.worker_gone(number, pid);
+            self.worker_gone(number, pid, None);
         }
     }
 
@@ -395,4 +436,16 @@ fn status_of(pidfd: std::os::fd::BorrowedFd<'_>, known: Circumstances) -> Ending
         // Not reaped, or not kept: it was ended from outside as far as anybody can tell.
         Ok(_) | Err(_) => Ending::from_wait_status(libc::SIGKILL, known),
     }
+}
+
+/// Wait status of a process that has ended and is not reaped, as its `stat` gives it.
+fn status_of_zombie(pid: libc::pid_t) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may contain anything: the state, field 3, and the status, field 52.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace();
+    if fields.next() != Some("Z") {
+        return None;
+    }
+    fields.nth(48)?.parse().ok()
 }
