@@ -255,8 +255,7 @@ impl Control<'_> {
                 }
                 Some(function) = reloads.recv() => {
                     if let Some(deployed) = self.functions.get(function as usize) {
-                        // Before the load, so that what becomes of it arrives later.
-                        self.inbox.tell(ToShard::Reloading { function });
+                        // After a failure the shard goes on refusing until this comes to something.
                         self.sandbox.load(deployed.spec(function, self.uids[function as usize]));
                     }
                 }
