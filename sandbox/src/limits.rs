@@ -121,6 +121,8 @@ pub const START_HOLD: Duration = Duration::from_millis(500);
 pub const START_HOLD_MAX: Duration = Duration::from_secs(30);
 /// How long after its template's end a function is loaded again, at first; doubled each time.
 pub const RELOAD_HOLD: Duration = Duration::from_millis(100);
+/// A template that has lived this long ends a row of failures.
+pub const RELOAD_RECOVERED: Duration = Duration::from_secs(1);
 /// See [`RELOAD_HOLD`].
 pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 

@@ -22,6 +22,9 @@ use crate::{HELLO, interrupt};
 /// How long the daemon may take to replace what was killed.
 const REPLACEMENT: Duration = Duration::from_secs(10);
 
+/// How long a template must live for the daemon to load it again at once.
+const SETTLED: Duration = Duration::from_millis(1100);
+
 /// Starts of a daemon, oldest first, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Starts {
@@ -77,6 +80,11 @@ pub(super) fn fork_us(daemon: &Server) -> Result<f64> {
 /// # Errors
 /// If there is no template, or it is not replaced within 10 s.
 pub(super) fn load_us(daemon: &Server) -> Result<f64> {
+    // A template that ends sooner after its load counts as a failing one and is held back.
+    let settled = Instant::now() + SETTLED;
+    while Instant::now() < settled {
+        pause()?;
+    }
     replace(daemon, |family| Some(family.template), |starts| &starts.load_us)
         .context("a load start of hairtrigger")
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use hairtrigger_sandbox::LoadFailure;
-use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX};
+use hairtrigger_sandbox::limits::{RELOAD_HOLD, RELOAD_HOLD_MAX, RELOAD_RECOVERED};
 
 /// Whether the failure is a matter of the moment; the others are the function's own and would come again.
 pub(super) fn may_pass(failure: &LoadFailure) -> bool {
@@ -21,7 +21,7 @@ struct Record {
     loaded: Option<Instant>,
 }
 
-/// The failures in a row of each function. A row ends when a template has lived for [`RELOAD_HOLD_MAX`]:
+/// The failures in a row of each function. A row ends when a template has lived for [`RELOAD_RECOVERED`]:
 /// that workers could be forked from it says little, for they may be what ends it.
 #[derive(Debug, Default)]
 pub(super) struct Holds(HashMap<u32, Record>);
@@ -35,7 +35,7 @@ impl Holds {
     /// The function has failed; returns how long it is to wait.
     pub(super) fn failed(&mut self, function: u32, now: Instant) -> Duration {
         let record = self.0.entry(function).or_default();
-        if record.loaded.take().is_some_and(|since| now.duration_since(since) >= RELOAD_HOLD_MAX) {
+        if record.loaded.take().is_some_and(|since| now.duration_since(since) >= RELOAD_RECOVERED) {
             record.failures = 0;
         }
         let hold = RELOAD_HOLD.saturating_mul(1 << record.failures.min(16)).min(RELOAD_HOLD_MAX);
@@ -67,11 +67,11 @@ mod tests {
         let start = Instant::now();
         holds.failed(7, start);
         holds.loaded(7, start);
-        let soon = start + Duration::from_secs(1);
+        let soon = start + RELOAD_RECOVERED / 2;
         assert_eq!(holds.failed(7, soon), RELOAD_HOLD * 2);
         holds.loaded(7, soon);
-        let later = soon + RELOAD_HOLD_MAX;
+        let later = soon + RELOAD_RECOVERED;
         assert_eq!(holds.failed(7, later), RELOAD_HOLD);
-        assert_eq!(holds.failed(7, later + RELOAD_HOLD_MAX), RELOAD_HOLD * 2, "it was not loaded meanwhile");
+        assert_eq!(holds.failed(7, later + RELOAD_RECOVERED), RELOAD_HOLD * 2, "it was not loaded meanwhile");
     }
 }
