@@ -170,10 +170,35 @@ pub const MIN_UID_BASE: u32 = 65_536;
 pub const UID_COUNT: u32 = 65_536;
 /// Longest line of a function's output that is kept whole, in bytes.
 pub const MAX_LOG_LINE: usize = 8 * 1024;
-/// Output of a worker that is kept for each invocation, in bytes; the rest is counted and dropped.
+/// Output of a worker that is kept in each [`OUTPUT_WINDOW`], in bytes; the rest is counted and dropped.
 pub const MAX_OUTPUT: usize = 256 * 1024;
 /// Longest text of a load error taken from a template, in bytes.
 pub const MAX_LOAD_MESSAGE: usize = 512;
+
+// ---- output and start of the daemon ----------------------------------------------------------------
+
+/// Lines about the daemon that wait to be written; what comes on top is counted and dropped. Each function of a
+/// daemon may be loaded, and fail, at once.
+pub const MAX_LOG_EVENTS: usize = 4096;
+/// Output of one function that waits to be written, in bytes; what comes on top is counted and dropped.
+pub const MAX_WAITING_OUTPUT: usize = 64 * 1024;
+/// What a line of output costs beyond its text, in bytes: its place in the queue and the function's name.
+pub const LOG_LINE_COST: usize = 64;
+/// For so long a worker's pipe may fill [`MAX_OUTPUT`].
+pub const OUTPUT_WINDOW: Duration = Duration::from_secs(1);
+/// A pipe that has filled it is emptied once in this time: its function waits, not the daemon.
+pub const SLOW_OUTPUT: Duration = Duration::from_millis(10);
+/// What is read of a pipe at a time, in bytes.
+pub const OUTPUT_SLICE: usize = 16 * 1024;
+/// Most slices taken at once of a pipe whose function has ended; a pipe holds 64 KiB by default.
+pub const LAST_OUTPUT_SLICES: usize = 64;
+/// How long the end of the daemon waits for its last lines to be read.
+pub const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long a start waits for an address that is still in use: the listener of a daemon that has just died lives
+/// on for some 50 ms in the kernel's care of its ring.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
+/// Directories deeper than this below the root of the functions are not looked at.
+pub const MAX_TREE_DEPTH: usize = 8;
 
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);

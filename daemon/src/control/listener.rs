@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "sizes of structures and names of families")]
 
+use hairtrigger_sandbox::limits::BIND_PATIENCE;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,12 +10,9 @@ use std::{io, mem};
 
 use anyhow::{Context, Result};
 
-/// The listener of a daemon that has just died lives on for some 50 ms in the kernel's care of its ring.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Binds and listens, waiting a while for an address that is still in use.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + BIND_PATIENCE;
     loop {
         match try_bind(address) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {

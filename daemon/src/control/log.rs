@@ -1,20 +1,13 @@
 //! The daemon's one writer to standard error. Whoever has a line leaves it here and goes on; a thread of
 //! its own does the writing, which may block for as long as nobody reads.
 
+use hairtrigger_sandbox::limits::{LOG_LINE_COST, MAX_LOG_EVENTS, MAX_WAITING_OUTPUT};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write, stderr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Lines about the daemon that wait to be written; what comes on top is counted and dropped. Each function
-/// of a daemon may be loaded, and fail, at once.
-const MAX_EVENTS: usize = 4096;
-/// Output of one function that waits to be written, in bytes; what comes on top is counted and dropped.
-const MAX_WAITING: usize = 64 * 1024;
-/// What a line costs beyond its text, in bytes: its place in the queue and the function's name.
-pub(super) const LINE_COST: usize = 64;
 
 /// A line that waits.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +37,7 @@ struct Queue {
 
 impl Queue {
     fn event(&mut self, text: String) {
-        if self.events < MAX_EVENTS {
+        if self.events < MAX_LOG_EVENTS {
             self.events += 1;
             self.entries.push_back(Entry::Event(text));
         } else {
@@ -54,10 +47,10 @@ impl Queue {
 
     fn output(&mut self, function: &Arc<str>, text: String) {
         let share = self.shares.entry(Arc::clone(function)).or_default();
-        if share.waiting + text.len() + LINE_COST > MAX_WAITING {
+        if share.waiting + text.len() + LOG_LINE_COST > MAX_WAITING_OUTPUT {
             share.dropped += text.len() as u64 + 1;
         } else {
-            share.waiting += text.len() + LINE_COST;
+            share.waiting += text.len() + LOG_LINE_COST;
             self.entries.push_back(Entry::Output(Arc::clone(function), text));
         }
     }
@@ -93,7 +86,7 @@ impl Queue {
             }
             Entry::Output(function, text) => {
                 if let Some(share) = self.shares.get_mut(&function) {
-                    share.waiting -= text.len() + LINE_COST;
+                    share.waiting -= text.len() + LOG_LINE_COST;
                     if share.waiting == 0 {
                         self.tell_dropped(&function);
                     }
@@ -191,7 +184,7 @@ mod tests {
         }
         queue.output(&quiet, "here".to_owned());
         queue.event("loaded".to_owned());
-        let fit = MAX_WAITING / (100 + LINE_COST);
+        let fit = MAX_WAITING_OUTPUT / (100 + LOG_LINE_COST);
         assert_eq!(queue.entries.len(), fit + 2);
         let lines = drain(&mut queue);
         assert_eq!(&lines[fit..fit + 2], ["[quiet] here\n", "loaded\n"]);
@@ -202,12 +195,12 @@ mod tests {
     #[test]
     fn events_are_bounded_and_counted() {
         let mut queue = Queue::default();
-        for number in 0..MAX_EVENTS + 5 {
+        for number in 0..MAX_LOG_EVENTS + 5 {
             queue.event(number.to_string());
         }
         let lines = drain(&mut queue);
-        assert_eq!(lines.len(), MAX_EVENTS + 1);
-        assert_eq!(lines[MAX_EVENTS], "5 lines about the daemon were dropped\n");
+        assert_eq!(lines.len(), MAX_LOG_EVENTS + 1);
+        assert_eq!(lines[MAX_LOG_EVENTS], "5 lines about the daemon were dropped\n");
     }
 
     #[test]

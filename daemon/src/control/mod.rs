@@ -10,6 +10,7 @@ mod sink;
 mod state;
 mod watched;
 
+use hairtrigger_sandbox::limits::LAST_LINES;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -30,9 +31,6 @@ use holds::Holds;
 use log::Log;
 use registry::Deployed;
 use watched::Watched;
-
-/// How long the end of the daemon waits for its last lines to be read.
-const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {

@@ -4,32 +4,24 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{MAX_LOG_LINE, MAX_OUTPUT};
+use hairtrigger_sandbox::limits::{
+    LAST_OUTPUT_SLICES, LOG_LINE_COST, MAX_LOG_LINE, MAX_OUTPUT, OUTPUT_SLICE, OUTPUT_WINDOW, SLOW_OUTPUT,
+};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
-use super::log::{LINE_COST, Log};
-
-/// For so long a pipe may fill [`MAX_OUTPUT`].
-const WINDOW: Duration = Duration::from_secs(1);
-/// A pipe that has filled it is emptied once in this time: its function waits, not the daemon.
-const SLOW: Duration = Duration::from_millis(10);
-/// What is read at a time, in bytes.
-const SLICE: usize = 16 * 1024;
-/// Most slices taken at once of a pipe whose function has ended; a pipe holds 64 KiB by default.
-const LAST_SLICES: usize = 64;
+use super::log::Log;
 
 /// Passes the lines of a worker or a template on until the last writer is gone.
 pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, log: Log) {
     tokio_uring::spawn(async move {
         let Ok(pipe) = Receiver::from_owned_fd(pipe) else { return };
         let mut lines = Lines::new(function);
-        let mut window = Instant::now() + WINDOW;
+        let mut window = Instant::now() + OUTPUT_WINDOW;
         loop {
             if lines.dropped > 0 {
-                tokio::time::sleep(SLOW).await;
+                tokio::time::sleep(SLOW_OUTPUT).await;
                 // What was dropped is told even if nothing more comes.
                 if let Ok(Err(_)) = tokio::time::timeout_at(window, pipe.readable()).await {
                     break;
@@ -38,7 +30,7 @@ pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, log: Log) {
                 break;
             }
             if Instant::now() >= window {
-                window = Instant::now() + WINDOW;
+                window = Instant::now() + OUTPUT_WINDOW;
                 lines.renew(&log);
             }
             if !slice(|bytes| pipe.try_read(bytes), &mut lines, &log).unwrap_or(true) {
@@ -54,7 +46,7 @@ pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, log: Log) {
 pub(super) fn exhaust(function: Arc<str>, pipe: OwnedFd, log: &Log) {
     let mut pipe = File::from(pipe);
     let mut lines = Lines::new(function);
-    for _ in 0..LAST_SLICES {
+    for _ in 0..LAST_OUTPUT_SLICES {
         if !slice(|bytes| pipe.read(bytes), &mut lines, log).unwrap_or(false) {
             break;
         }
@@ -65,7 +57,7 @@ pub(super) fn exhaust(function: Arc<str>, pipe: OwnedFd, log: &Log) {
 /// Reads once; `Some(false)` for the end, `None` if nothing is there.
 fn slice(read: impl FnOnce(&mut [u8]) -> io::Result<usize>, lines: &mut Lines, log: &Log) -> Option<bool> {
     // On the stack, for there may be thousands of pipes.
-    let mut bytes = [0; SLICE];
+    let mut bytes = [0; OUTPUT_SLICE];
     match read(&mut bytes) {
         Ok(0) => Some(false),
         Ok(length) => {
@@ -93,13 +85,13 @@ impl Lines {
         Self { function, line: Gather::default(), left: MAX_OUTPUT, dropped: 0 }
     }
 
-    /// Takes what was read. Beyond the window's volume the rest is counted; a line costs [`LINE_COST`]
+    /// Takes what was read. Beyond the window's volume the rest is counted; a line costs [`LOG_LINE_COST`]
     /// beyond its bytes, so that many empty ones are no way around it.
     fn take(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&Arc<str>, String)) {
         while !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let part = &bytes[..end.unwrap_or(bytes.len())];
-            let cost = part.len() + if end.is_some() { LINE_COST } else { 0 };
+            let cost = part.len() + if end.is_some() { LOG_LINE_COST } else { 0 };
             if self.dropped > 0 || cost > self.left {
                 self.dropped += bytes.len() as u64;
                 return;
@@ -192,9 +184,9 @@ mod tests {
         let mut lines = Lines::new("f".into());
         let flood = vec![b'\n'; 10 * MAX_OUTPUT];
         let got = taken(&mut lines, &flood).len();
-        assert_eq!(got, MAX_OUTPUT / LINE_COST);
+        assert_eq!(got, MAX_OUTPUT / LOG_LINE_COST);
         assert_eq!(lines.dropped, (flood.len() - got) as u64);
-        lines.left = 2 * LINE_COST;
+        lines.left = 2 * LOG_LINE_COST;
         assert!(taken(&mut lines, b"late\n").is_empty(), "nothing may slip through behind what was dropped");
         (lines.left, lines.dropped) = (MAX_OUTPUT, 0);
         assert_eq!(taken(&mut lines, b"next\n"), ["next"]);
@@ -204,9 +196,9 @@ mod tests {
     fn a_line_without_an_end_is_bounded_too() {
         let mut lines = Lines::new("f".into());
         for _ in 0..100 {
-            assert!(taken(&mut lines, &[b'x'; SLICE]).is_empty());
+            assert!(taken(&mut lines, &[b'x'; OUTPUT_SLICE]).is_empty());
         }
         assert!(lines.line.bytes.len() <= MAX_LOG_LINE);
-        assert_eq!(lines.dropped, (100 * SLICE - MAX_OUTPUT) as u64);
+        assert_eq!(lines.dropped, (100 * OUTPUT_SLICE - MAX_OUTPUT) as u64);
     }
 }

@@ -5,14 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS};
+use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
 use crate::shard::function::Profile;
-
-/// Directories deeper than this below the root are not looked at.
-const MAX_DEPTH: usize = 8;
 
 /// A function that can be loaded.
 #[derive(Clone, Debug)]
@@ -40,7 +37,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
         let kind = entry.file_type().with_context(cannot)?;
         if kind.is_dir() {
             let hidden = name.to_string_lossy().starts_with('.');
-            if !hidden && name != "target" && name != "node_modules" && depth < MAX_DEPTH {
+            if !hidden && name != "target" && name != "node_modules" && depth < MAX_TREE_DEPTH {
                 walk(&entry.path(), depth + 1, found)?;
             }
         } else if name == FILE_NAME {
