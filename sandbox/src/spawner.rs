@@ -223,7 +223,7 @@ impl Spawner {
         debug_assert!(executable > SETUP_FD && wanted.iter().all(|(from, _)| *from > SETUP_FD));
         // SAFETY: the child below makes only system calls, on values that were prepared above, until it
         // executes or exits.
-        if let Some(cloned) = unsafe { sys::clone3(flags, None)? } {
+        if let Some(cloned) = unsafe { sys::clone3(flags)? } {
             return Ok(cloned);
         }
         // SAFETY: this is the child: raw system calls on its own copies. The descriptors it needs stand

@@ -38,7 +38,6 @@ fn own(result: c_long) -> io::Result<OwnedFd> {
 
 /// Of `clone3`; libc's own constant is too narrow for it.
 pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Size of `clone_args` before it knew of cgroups.
 const CLONE_ARGS_SIZE_VER1: usize = 80;
 
@@ -54,22 +53,16 @@ pub(crate) struct Cloned {
 /// # Safety
 /// In the child of a process with threads only async-signal-safe calls may be made until `execve` or
 /// `_exit`: other threads do not exist there, and their locks stay locked.
-pub(crate) unsafe fn clone3(flags: u64, into_cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Cloned>> {
+pub(crate) unsafe fn clone3(flags: u64) -> io::Result<Option<Cloned>> {
     let mut pidfd: c_int = -1;
     // SAFETY: all-zero is a valid clone_args; the fields that matter are set below.
     let mut args: libc::clone_args = unsafe { zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    let mut size = CLONE_ARGS_SIZE_VER1;
-    if let Some(group) = into_cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = group.as_raw_fd() as u64;
-        size = size_of::<libc::clone_args>();
-    }
-    // SAFETY: `args` and `pidfd` outlive the call, `size` is a size the kernel knows, and no stack is given,
+    // SAFETY: `args` and `pidfd` outlive the call, the size is one that the kernel knows, and no stack is given,
     // so the child continues on a copy of this one. The caller keeps to the rule above.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, CLONE_ARGS_SIZE_VER1) };
     match check(result)? {
         0 => Ok(None),
         pid => Ok(Some(Cloned { pid: pid as libc::pid_t, pidfd: own(c_long::from(pidfd))? })),

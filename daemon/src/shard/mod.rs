@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
-    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, IDLE_TIMEOUT, LEAST_CONNECTIONS,
+    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, LEAST_CONNECTIONS,
     MAX_CONNECTIONS, RING_ENTRIES,
 };
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
@@ -399,4 +399,3 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 const _: () = assert!(MAX_CONNECTIONS <= u32::MAX as usize);
-const _: () = assert!(IDLE_TIMEOUT.as_secs() > 0);

@@ -60,7 +60,7 @@ impl Child {
             }?
         } else {
             // SAFETY: the process has one thread, as was just checked.
-            let cloned = unsafe { sys::clone3(flags | sys::CLONE_CLEAR_SIGHAND, None) }.doing("clone3")?;
+            let cloned = unsafe { sys::clone3(flags | sys::CLONE_CLEAR_SIGHAND) }.doing("clone3")?;
             cloned.map_or(0, |cloned| cloned.pid)
         };
         if pid != 0 {
