@@ -8,6 +8,7 @@ pub mod ending;
 mod groups;
 pub mod janitor;
 mod landlock;
+pub mod level;
 pub mod limits;
 pub mod policy;
 pub mod probe;

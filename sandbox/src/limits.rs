@@ -52,6 +52,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a refused client is told to wait, in seconds.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Longest target, and method, that the record of an invocation keeps, in bytes.
+pub const RECORDED_TARGET: usize = 256;
+
 // ---- functions ----------------------------------------------------------------------------------
 
 /// Most functions of one daemon.
