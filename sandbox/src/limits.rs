@@ -16,10 +16,14 @@ pub const MAX_CONNECTIONS: usize = 16 * 1024;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a request's head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's body may take from the end of its head.
+/// How long a request's body may take from the end of its head, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may take to read an answer.
+/// How long a client may take to read an answer, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies and answers that move at this rate or faster are never too slow, however long they are: in bytes a
+/// second. Less than the poorest line that anybody sends from, more than a client that only wants to be waited
+/// for cares to send.
+pub const MIN_TRANSFER_RATE: u64 = 16 * 1024;
 /// How long the daemon waits at a shutdown for invocations under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,6 +39,17 @@ pub const RING_ENTRIES: u32 = 2048;
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much unsent output takes no further request, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// A body of a known length up to this stays where it was received, behind its head; one that is longer gets a
+/// buffer of its own, in bytes.
+pub const INLINE_BODY: usize = 64 * 1024;
+/// Most that is received of a body, or sent of an answer, by one operation, in bytes: a shard serves others
+/// between two of them, and sees whether a client moves.
+pub const TRANSFER_SLICE: usize = 1 << 20;
+/// Most that is received at a time of a chunked body, in bytes.
+pub const CHUNKED_SLICE: usize = 64 * 1024;
+/// What is received of a body that nobody wants, to keep its connection, in bytes; before a longer one the
+/// connection is closed.
+pub const SKIPPED_BODY: u64 = 64 * 1024;
 /// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
 /// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
@@ -208,6 +223,7 @@ const _: () = {
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
+    assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);

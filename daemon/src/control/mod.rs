@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{Shard, ShardConfig, Timeouts};
 use holds::Holds;
 use log::Log;
 use registry::Deployed;
@@ -80,6 +80,7 @@ pub(crate) fn run(
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
         local_only,
+        timeouts: Timeouts::default(),
     })?;
     log.event(front.serving(address, &removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
