@@ -165,11 +165,15 @@ impl Shard {
             self.answer_foreign_host(key);
             return Next::Wait;
         }
+        let Some(content_length) = head.body.known() else {
+            self.refuse(key, BadRequest::ChunkedNotServed);
+            return Next::Wait;
+        };
         let mut exchange = Exchange {
             function: u32::MAX,
             id: ids.next(),
             length: 0,
-            body: head.content_length,
+            body: content_length,
             counted: 0,
             keep_alive: head.keep_alive && !self.draining,
             http10: head.version == Version::Http10,
@@ -178,13 +182,13 @@ impl Shard {
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
         let head_len = head.head_len;
-        let length = usize::try_from(head.content_length).ok().and_then(|body| body.checked_add(head_len));
+        let length = usize::try_from(content_length).ok().and_then(|body| body.checked_add(head_len));
         let wants_continue = head.expect_continue;
         match router.resolve(head.path) {
             Ok(Route::Function(index)) => {
                 exchange.function = index.0;
                 let limit = functions[index.0 as usize].profile.max_request;
-                let (Some(length), true) = (length, head.content_length <= limit) else {
+                let (Some(length), true) = (length, content_length <= limit) else {
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
                     return Next::Wait;
