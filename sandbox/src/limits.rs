@@ -10,6 +10,12 @@ pub const MAX_REQUEST_LINE: usize = 8 * 1024;
 pub const MAX_HEAD: usize = 32 * 1024;
 /// Most header fields of a request. Beyond: 431.
 pub const MAX_HEADERS: usize = 100;
+/// Longest extensions of all chunks of a body together, in bytes. Nothing uses them. Beyond: 400.
+pub const MAX_CHUNK_EXTENSIONS: usize = 4 * 1024;
+/// Longest trailer section of a chunked body in bytes. Beyond: 431.
+pub const MAX_TRAILERS: usize = 8 * 1024;
+/// Most fields of a trailer section. Beyond: 431.
+pub const MAX_TRAILER_FIELDS: usize = 32;
 /// Most connections of a shard.
 pub const MAX_CONNECTIONS: usize = 16 * 1024;
 /// How long a connection may stay without a request under way.

@@ -186,6 +186,10 @@ impl Shard {
             self.answer_foreign_host(key);
             return Next::Wait;
         }
+        let Some(content_length) = head.body.known() else {
+            self.refuse(key, BadRequest::ChunkedNotServed);
+            return Next::Wait;
+        };
         let mut exchange = Exchange {
             function: u32::MAX,
             id: ids.next(),
@@ -199,7 +203,7 @@ impl Shard {
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
-        let body_len = head.content_length;
+        let body_len = content_length;
         let wants_continue = head.expect_continue;
         match router.resolve(head.path) {
             Ok(Route::Function(index)) => {

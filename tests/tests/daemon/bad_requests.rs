@@ -33,12 +33,32 @@ const MALFORMED: &[Refusal] = &[
     (
         "GET echo HTTP/1.1\r\nHost: a\r\n\r\n",
         400,
-        "The request target must be a path that begins with a slash.",
+        "The request target must be a path that begins with a slash, or that path behind http:// and a host.",
     ),
     (
-        "GET http://a/echo HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
         400,
-        "The request target must be a path that begins with a slash.",
+        "The request target must be a path that begins with a slash, or that path behind http:// and a host.",
+    ),
+    (
+        "GET http://me@a/echo HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "The request target must have a host and an optional port between http:// and its path.",
+    ),
+    (
+        "GET https://a/echo HTTP/1.1\r\nHost: a\r\n\r\n",
+        421,
+        "The request target is https, but this connection is not; ask for http.",
+    ),
+    (
+        "GET /echo/%2e%2E/secret HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "The path has a segment that is one dot or two; resolve it before you ask.",
+    ),
+    (
+        "GET /echo/%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "Each % in the path must stand before two hexadecimal digits, and must not encode NUL.",
     ),
     ("CONNECT /echo HTTP/1.1\r\nHost: a\r\n\r\n", 501, "The methods CONNECT and TRACE are not served."),
     ("GET /echo HTTP/2.0\r\nHost: a\r\n\r\n", 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here."),
@@ -102,6 +122,11 @@ const MALFORMED: &[Refusal] = &[
     ),
     (
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        501,
+        "No Transfer-Encoding but chunked is understood here.",
+    ),
+    (
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
         400,
         "The only Transfer-Encoding is chunked, once.",
     ),
