@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 
-use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE};
+use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BODY};
 
 use super::body::Body;
-use super::parse::Progress;
+use super::chunked::{Decoded, Decoder};
+use super::parse::{BodyLength, Progress};
 use super::reply::{Framing, HttpDate, InvocationId};
 use super::ring::Key;
 use super::wheel::TimerId;
@@ -201,16 +202,24 @@ impl Connection {
         self.progress = Progress::default();
     }
 
-    /// Nobody wants the body, of `length` bytes, of a request that is answered without it. What is here of it
-    /// goes with the request; if no more than `spare` bytes are still to come, they are thrown away when they
-    /// do; before more than that the connection ends.
-    pub(crate) fn decline_body(&mut self, exchange: &mut Exchange, length: u64, spare: u64) {
-        let here = self.input.len() - exchange.head;
-        let taken = usize::try_from(length).unwrap_or(usize::MAX).min(here);
-        let rest = length - taken as u64;
+    /// Nobody wants the body of a request that is answered without it. What is here of it goes with the request;
+    /// if no more than `spare` bytes are still to come, they are thrown away when they do; before more than that,
+    /// or what nobody knows the length of, the connection ends.
+    pub(crate) fn decline_body(&mut self, exchange: &mut Exchange, body: BodyLength, spare: u64) {
+        let here = &self.input[exchange.head..];
+        let (taken, missing) = match body.known() {
+            Some(length) => {
+                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(here.len());
+                (taken, length - taken as u64)
+            }
+            None => match Decoder::default().decode(here, &mut Vec::new(), SKIPPED_BODY) {
+                Ok(Decoded { consumed, done: true }) => (consumed, 0),
+                Ok(Decoded { done: false, .. }) | Err(_) => (here.len(), u64::MAX),
+            },
+        };
         exchange.length = exchange.head + taken;
-        if rest <= spare {
-            self.skip = rest;
+        if missing <= spare {
+            self.skip = missing;
         } else {
             exchange.keep_alive = false;
         }
@@ -429,7 +438,7 @@ mod tests {
         let declined = |input: usize, length: u64, spare: u64| {
             let (mut connection, mut exchange) = (connection(), exchange());
             connection.input = vec![b'x'; input];
-            connection.decline_body(&mut exchange, length, spare);
+            connection.decline_body(&mut exchange, BodyLength::Length(length), spare);
             (exchange.length, connection.skip, exchange.keep_alive)
         };
         assert_eq!(declined(10, 0, 0), (10, 0, true), "there is none");
@@ -437,6 +446,19 @@ mod tests {
         assert_eq!(declined(12, 5, 3), (12, 3, true), "the rest may come");
         assert_eq!(declined(12, 5, 2), (12, 0, false), "the rest is too long");
         assert_eq!(declined(12, u64::MAX, 2), (12, 0, false));
+    }
+
+    #[test]
+    fn so_is_a_chunked_one_if_it_is_here() {
+        let declined = |input: &[u8]| {
+            let (mut connection, mut exchange) = (connection(), exchange());
+            connection.input = [b"0123456789", input].concat();
+            connection.decline_body(&mut exchange, BodyLength::Chunked, SKIPPED_BODY);
+            (exchange.length, connection.skip, exchange.keep_alive)
+        };
+        assert_eq!(declined(b"1\r\na\r\n0\r\n\r\nGET"), (21, 0, true));
+        assert!(!declined(b"1\r\na\r\n0\r\n").2);
+        assert!(!declined(b"x").2);
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod body;
 mod connection;
 mod receive;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "bodies are decoded here once connections receive them"))]
 pub(crate) mod chunked;
 pub(crate) mod parse;
 

@@ -9,9 +9,10 @@ use hairtrigger_sandbox::limits::{
 };
 
 use super::body::Body;
+use super::chunked::ChunkError;
 use super::connection::{Connection, Exchange, Phase, Receive, Stamps};
 use super::function::{Dispatch, Status};
-use super::parse::{BadRequest, Version, parse_head};
+use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::ring::{Completion, Key};
 use super::route::{Route, is_local};
 use super::{Alarm, Shard, nanoseconds, reply};
@@ -23,6 +24,12 @@ enum Next {
     Again,
     /// Wait for something to happen.
     Wait,
+}
+
+/// The length of a body that stays in its connection's input.
+fn inline(body: BodyLength) -> Option<usize> {
+    let length = body.known().and_then(|length| usize::try_from(length).ok())?;
+    (length <= INLINE_BODY).then_some(length)
 }
 
 impl Shard {
@@ -71,8 +78,17 @@ impl Shard {
         connection.receive = Receive::No;
         match (usize::try_from(completion.result), connection.phase, &mut connection.body) {
             (Ok(0), _, _) => connection.ended = true,
-            // SAFETY: the kernel says that it has received so many bytes, and it was given `room` to put them.
-            (Ok(count), Phase::Body, Some(body)) => unsafe { body.filled(count) },
+            (Ok(count), Phase::Body, Some(body)) => {
+                // SAFETY: the kernel says that it has received so many bytes; it was given `room` to put them,
+                // and while it had it nobody touched the body.
+                match unsafe { body.filled(count) } {
+                    Ok(behind) => connection.input.extend_from_slice(behind),
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return;
+                    }
+                }
+            }
             // The request has been answered meanwhile.
             (Ok(_), _, _) => {}
             (Err(_), _, _) if matches!(-completion.result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
@@ -101,14 +117,14 @@ impl Shard {
     fn keep_receiving(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let wanted = match connection.phase {
-            // As long as its head said; that was checked.
-            Phase::Body if connection.body.is_some() => Receive::Direct,
+            Phase::Body if connection.body.as_ref().is_some_and(|body| body.is_long()) => Receive::Direct,
             Phase::Head | Phase::Queued | Phase::Invoked => {
                 let own = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
                 let ahead = connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER;
                 if ahead { Receive::No } else { Receive::Any }
             }
             Phase::Closed => Receive::No,
+            // A body is as long as its function may take; that is checked.
             Phase::Body | Phase::Flushing | Phase::Lingering => Receive::Any,
         };
         connection.paused = wanted == Receive::No;
@@ -186,10 +202,6 @@ impl Shard {
             self.answer_foreign_host(key);
             return Next::Wait;
         }
-        let Some(content_length) = head.body.known() else {
-            self.refuse(key, BadRequest::ChunkedNotServed);
-            return Next::Wait;
-        };
         let mut exchange = Exchange {
             function: u32::MAX,
             id: ids.next(),
@@ -203,29 +215,29 @@ impl Shard {
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
-        let body_len = content_length;
+        let body = head.body;
         let wants_continue = head.expect_continue;
         match router.resolve(head.path) {
             Ok(Route::Function(index)) => {
                 exchange.function = index.0;
                 let limit = functions[index.0 as usize].profile.max_request;
-                if body_len > limit {
-                    connection.decline_body(&mut exchange, body_len, 0);
+                if body.known().is_some_and(|length| length > limit) {
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
                     return Next::Again;
                 }
                 if *output_bytes > MAX_OUTPUT_BYTES {
-                    connection.decline_body(&mut exchange, body_len, 0);
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::Overloaded, true);
                     return Next::Again;
                 }
                 let here = connection.input.len() - exchange.head;
-                let inline = usize::try_from(body_len).ok().filter(|length| *length <= INLINE_BODY.min(here));
+                let inline = inline(body).filter(|length| *length <= here);
                 let Some(length) = inline else {
                     connection.exchange = Some(exchange);
-                    return self.await_body(key, body_len, wants_continue);
+                    return self.await_body(key, body, limit, wants_continue);
                 };
                 exchange.length += length;
                 let function = &mut functions[index.0 as usize];
@@ -251,14 +263,14 @@ impl Shard {
             Ok(Route::System(path)) => {
                 let healthy = path == b"health";
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };
-                connection.decline_body(&mut exchange, body_len, spare);
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
                 self.answer_system(key, healthy);
                 Next::Again
             }
             Err(nothing) => {
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };
-                connection.decline_body(&mut exchange, body_len, spare);
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
                 self.answer_unknown(key, &nothing);
                 Next::Again
@@ -267,24 +279,24 @@ impl Shard {
     }
 
     /// The head is there, its body is not, or it is to be moved to a buffer of its own.
-    fn await_body(&mut self, key: Key, length: u64, wants_continue: bool) -> Next {
+    fn await_body(&mut self, key: Key, body: BodyLength, limit: u64, wants_continue: bool) -> Next {
         let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
         let Some(exchange) = &mut connection.exchange else { return Next::Wait };
-        match usize::try_from(length) {
-            Ok(length) if length <= INLINE_BODY => {
-                exchange.length += length;
-                connection.input.reserve(exchange.length.saturating_sub(connection.input.len()));
-            }
-            _ => {
-                let Some(body) = Body::sized(length) else {
-                    self.answer_outcome(key, &Outcome::Overloaded, false);
-                    return Next::Wait;
-                };
-                connection.body = Some(Box::new(body));
-            }
+        let here = connection.input.len() - exchange.head;
+        if let Some(length) = inline(body) {
+            exchange.length += length;
+            connection.input.reserve(exchange.length.saturating_sub(connection.input.len()));
+        } else {
+            let body = body.known().map_or_else(|| Some(Body::chunked(limit)), Body::sized);
+            let Some(body) = body else {
+                self.answer_outcome(key, &Outcome::Overloaded, false);
+                return Next::Wait;
+            };
+            connection.body = Some(Box::new(body));
         }
         connection.phase = Phase::Body;
-        if wants_continue && ((connection.input.len() - exchange.head) as u64) < length {
+        // One who has begun to send does not wait.
+        if wants_continue && here == 0 {
             connection.output.extend_from_slice(reply::CONTINUE);
         }
         self.set_deadline(key, self.timeouts.body);
@@ -296,7 +308,13 @@ impl Shard {
         let Some(exchange) = &mut connection.exchange else { return Next::Wait };
         let (here, whole) = match &mut connection.body {
             Some(body) => {
-                let taken = body.take(&connection.input[exchange.head..]);
+                let taken = match body.take(&connection.input[exchange.head..]) {
+                    Ok(taken) => taken,
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return Next::Wait;
+                    }
+                };
                 connection.input.drain(exchange.head..exchange.head + taken);
                 (body.bytes().len(), body.is_whole())
             }
@@ -317,6 +335,19 @@ impl Shard {
             self.answer_outcome(key, &Outcome::Overloaded, false);
         }
         Next::Wait
+    }
+
+    /// What comes is no chunked body, or too long a one.
+    fn refuse_body(&mut self, key: Key, why: ChunkError) {
+        match why {
+            ChunkError::Bad(bad) => self.refuse(key, bad),
+            ChunkError::TooLarge => {
+                let exchange = self.connections.get_mut(key).and_then(|connection| connection.exchange);
+                let function = exchange.and_then(|exchange| self.functions.get(exchange.function as usize));
+                let limit = function.map_or(0, |function| function.profile.max_request);
+                self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
+            }
+        }
     }
 
     /// Throws away what has come of a body that nobody wants.

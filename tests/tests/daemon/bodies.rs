@@ -9,6 +9,19 @@ use crate::{echo, own, pattern};
 
 const LARGE: usize = 64 << 20;
 
+/// The bytes of a POST with a body in chunks of so many bytes.
+fn chunked(path: &str, body: &[u8], chunk: usize) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut request = head.into_bytes();
+    for chunk in body.chunks(chunk) {
+        request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        request.extend_from_slice(chunk);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    request
+}
+
 fn home() -> Home {
     let home = Home::new();
     let limits = "memory = \"256MiB\"\nmax_request = \"64MiB\"\nmax_response = \"64MiB\"";
@@ -28,6 +41,80 @@ fn a_large_body_comes_back_byte_for_byte() {
         assert_eq!((answer.status, answer.body.len()), (200, length));
         assert!(answer.body == body[..length], "the body came back changed");
     }
+    daemon.stop();
+}
+
+#[test]
+fn a_chunked_body_comes_back_byte_for_byte() {
+    let home = home();
+    let daemon = home.start();
+    let body = pattern(LARGE);
+    let mut connection = daemon.connect();
+    for (length, chunk) in
+        [(0, 1), (1, 1), (5000, 7), (64 * 1024, 1000), (1 << 20, 65_537), (LARGE, 100_003), (LARGE, LARGE)]
+    {
+        let request = [chunked("/echo", &body[..length], chunk), get("/echo/behind").into_bytes()].concat();
+        let answer = connection.send(request).receive();
+        assert_eq!((answer.status, answer.body.len()), (200, length));
+        assert!(answer.body == body[..length], "the body came back changed");
+        connection.receive().assert_ok("GET /echo/behind\n");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_chunked_body_may_come_in_odd_pieces() {
+    let home = home();
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let body = pattern(300_000);
+    let request = [chunked("/echo", &body, 10_007), get("/echo/after").into_bytes()].concat();
+    let mut rest = &request[..];
+    for size in [1, 2, 3, 70, 4095, 4097, 100_003].into_iter().cycle() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        connection.send(piece);
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    connection.receive().assert_ok(&body);
+    connection.receive().assert_ok("GET /echo/after\n");
+    daemon.stop();
+}
+
+#[test]
+fn a_chunked_body_beyond_its_functions_limit_is_refused_when_a_chunk_says_so() {
+    let home = Home::new();
+    home.add("echo", &echo(), "max_request = 1000");
+    let daemon = home.start();
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut connection = daemon.connect();
+    let answer = connection.send(head).send("3e8\r\n").send([b'x'; 1000]).send("\r\n1\r\n").receive();
+    let sentence = "Function echo takes request bodies of up to 1000B; send less or raise max_request in its \
+                    function.toml.";
+    answer.assert_outcome("echo", 413, "request_too_large", sentence);
+    connection.assert_closed();
+
+    let mut connection = daemon.connect();
+    let answer = connection.send(head).send("1\r\nxyz").receive();
+    assert_eq!((answer.status, &answer.json()["outcome"]), (400, &"bad_request".into()));
+    connection.assert_closed();
+    daemon.stop();
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_hears_it_before_its_chunks() {
+    let home = home();
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
+    connection.send(head).expect_bytes(b"HTTP/1.1 100 Continue\r\n\r\n");
+    connection.send("5\r\nhello\r\n0\r\n\r\n").receive().assert_ok("hello");
+    // Nobody asks for what nobody wants.
+    let answer = connection.send(head.replace("/echo", "/nobody")).receive();
+    assert_eq!((answer.status, answer.header("connection")), (404, "close"));
+    connection.assert_closed();
     daemon.stop();
 }
 
