@@ -46,6 +46,11 @@ pub(crate) trait Front {
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
 }
 
+/// The host, or who started the daemon, does not allow what confines functions.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotConfine(pub(crate) String);
+
 /// Runs the daemon until a signal ends it.
 ///
 /// With `local_only`, only requests whose Host names this machine are served.
@@ -68,7 +73,8 @@ pub(crate) fn run(
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
-    let listener = listener::bind(config.listen)?;
+    let Some(listen) = config.listen.first() else { bail!("there is no address to listen on") };
+    let listener = listener::bind(*listen)?;
     let address = listener.local_addr()?;
     let inbox = Arc::new(Inbox::new()?);
     let (sink, heard) = sink::sink(Arc::clone(&inbox));
@@ -107,7 +113,8 @@ pub(crate) fn run(
 fn require_root() -> Result<()> {
     // SAFETY: takes no pointers and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("hairtrigger confines functions at level full, for which it must be started as root");
+        let sentence = "hairtrigger confines functions at level full, for which it must be started as root";
+        return Err(CannotConfine(sentence.to_owned()).into());
     }
     Ok(())
 }
@@ -130,7 +137,11 @@ fn require_confinements(config: &Config) -> Result<()> {
     if lacking.is_empty() {
         return Ok(());
     }
-    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
+    Err(CannotConfine(format!(
+        "this host cannot confine functions; `hairtrigger doctor` says more\n  {}",
+        lacking.join("\n  ")
+    ))
+    .into())
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

@@ -21,6 +21,7 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -40,6 +41,7 @@ use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 use route::Router;
+pub(crate) use timeouts::Timeouts;
 use wheel::Wheel;
 
 /// What a shard is made of.
