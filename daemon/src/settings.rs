@@ -72,6 +72,13 @@ impl From<Mistake> for BadSettings {
     }
 }
 
+impl BadSettings {
+    /// Each of them.
+    pub(crate) fn mistakes(&self) -> &[Mistake] {
+        &self.0
+    }
+}
+
 /// Gathers mistakes, so that a person hears of all of them at once.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes(Vec<Mistake>);

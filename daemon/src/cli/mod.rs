@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod dev;
 mod doctor;
 mod exit;
@@ -26,6 +27,17 @@ struct Cli {
 enum Command {
     /// Serve the functions that a configuration names.
     Serve(Configuration),
+    /// Say everything that is wrong with a tree of functions or a configuration, and start nothing.
+    Check {
+        /// A tree of functions, built or not; without it, the configuration and what it names.
+        #[arg(value_name = "DIR", conflicts_with_all = ["config", "state"])]
+        directory: Option<PathBuf>,
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Build and serve every function below a directory, for its author.
     Dev {
         /// Where the functions are: Cargo crates and C files, each beside its function.toml
@@ -77,6 +89,13 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(configuration) => serve::run(&configuration.into()).map(|()| Exit::Success.into()),
+        Command::Check { directory, configuration, json } => {
+            let what = match directory {
+                Some(directory) => check::What::Tree(directory),
+                None => check::What::Configuration(configuration.into()),
+            };
+            check::run(&what, json).map(ExitCode::from)
+        }
         Command::Dev { directory, listen, state } => {
             dev::run(directory, listen, state).map(|()| ExitCode::SUCCESS)
         }

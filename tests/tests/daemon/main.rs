@@ -10,6 +10,7 @@ mod serving;
 mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
+mod check;
 
 mod confinement;
 mod hostile;
