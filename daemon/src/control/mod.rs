@@ -12,7 +12,7 @@ mod sink;
 mod state;
 mod watched;
 
-use hairtrigger_sandbox::limits::LAST_LINES;
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
+use listener::Listeners;
 use log::Log;
 use registry::Deployed;
 use watched::Watched;
@@ -73,15 +74,19 @@ pub(crate) fn run(
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
-    let Some(listen) = config.listen.first() else { bail!("there is no address to listen on") };
-    let listener = listener::bind(*listen)?;
-    let address = listener.local_addr()?;
+    let mut listeners = Listeners::default();
+    // One shard, one address, until a shard takes more.
+    let one = Config { listen: config.listen[..1].to_vec(), socket: None, admin: None, ..config.clone() };
+    let prepared = listeners.prepare(&one, 1, BIND_PATIENCE)?;
+    let mut change = listeners.commit(prepared)?;
+    let address = listeners.addresses()[0];
+    let listener = change.new.remove(0).remove(0).socket;
     let inbox = Arc::new(Inbox::new()?);
     let (sink, heard) = sink::sink(Arc::clone(&inbox));
     let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
     let shard = start_shard(ShardConfig {
         number: 0,
-        listener: listener.into(),
+        listener,
         functions: functions.iter().map(Deployed::profile).collect(),
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
