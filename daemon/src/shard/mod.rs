@@ -23,6 +23,7 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -42,7 +43,29 @@ use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 use route::Router;
+pub(crate) use timeouts::Timeouts;
 use wheel::Wheel;
+
+/// What came in by a listener may ask for what is behind its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A TCP address, which anybody may reach.
+    Tcp,
+    /// The unix socket for requests to functions.
+    Unix,
+    /// The unix socket of the operator.
+    Admin,
+}
+
+/// A socket that listens, and does not block.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "shards take one listener yet"))]
+pub(crate) struct Listener {
+    /// The control thread's number for it; no two that live have the same.
+    pub(crate) number: u32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) door: Door,
+}
 
 /// What a shard is made of.
 pub(crate) struct ShardConfig {
