@@ -23,6 +23,7 @@ mod dev;
 
 mod aggregate;
 mod thumbnail;
+mod webhook;
 
 /// Functions in C, by the name of their source in `tests/functions/`.
 fn own(name: &str) -> std::path::PathBuf {
