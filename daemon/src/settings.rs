@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hairtrigger_sandbox::limits::MAX_SETTINGS;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::suggest;
 
@@ -185,6 +185,12 @@ impl<'d> Setting<'d> {
     /// `true` or `false`.
     pub(crate) fn boolean(&self) -> Result<bool, BadSettings> {
         self.value.get_ref().as_bool().ok_or_else(|| self.refuse("true or false"))
+    }
+
+    /// The elements, if the value is an array.
+    pub(crate) fn elements(&self) -> Option<Vec<Setting<'d>>> {
+        let array: &'d DeArray<'d> = self.value.get_ref().as_array()?;
+        Some(array.iter().map(|value| Setting { value, ..*self }).collect())
     }
 
     /// A table with `keys` and no others.

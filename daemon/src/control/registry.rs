@@ -10,6 +10,7 @@ use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
 use crate::shard::function::Profile;
+use crate::shard::route::Router;
 
 /// A function that can be loaded.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>> {
     Ok(functions)
 }
 
-/// No two of one name, and no more than there may be.
+/// No two of one name or with routes in conflict, and no more than there may be.
 pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
     if functions.len() > MAX_FUNCTIONS {
         bail!("there are {} functions; one daemon takes {MAX_FUNCTIONS}", functions.len());
@@ -77,6 +78,14 @@ pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
                 function.directory.display()
             );
         }
+    }
+    let routes = (0_u32..).zip(functions);
+    let routes =
+        routes.map(|(key, Deployed { manifest, .. })| (key, &*manifest.name, manifest.routes.as_ref()));
+    if let Err(conflict) = Router::new(routes) {
+        let directory = |name: &str| names.get(name).map(|directory| directory.display().to_string());
+        let [one, other] = conflict.sides.each_ref().map(|(name, _)| directory(name).unwrap_or_default());
+        bail!("{conflict}; they are in {one} and in {other}");
     }
     Ok(())
 }
@@ -114,9 +123,10 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
         Profile {
             name: name.as_str().into(),
+            routes: routes.clone(),
             timeout: *timeout,
             max_request: *max_request,
             max_response: *max_response,

@@ -36,6 +36,8 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub(crate) function: u32,
+    /// See [`super::route::Target`].
+    pub(crate) route: u16,
     pub(crate) id: InvocationId,
     /// Length of head and body, in bytes.
     pub(crate) length: usize,

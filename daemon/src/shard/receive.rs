@@ -12,7 +12,7 @@ use super::connection::{Connection, Exchange, Phase, Stamps};
 use super::function::{Dispatch, Status};
 use super::parse::{BadRequest, Version, parse_head};
 use super::ring::{Completion, Key};
-use super::route::{Route, is_local};
+use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
 use super::{Alarm, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
@@ -161,16 +161,13 @@ impl Shard {
                 return Next::Wait;
             }
         };
-        if *local_only && !head.host.is_none_or(is_local) {
-            self.answer_foreign_host(key);
-            return Next::Wait;
-        }
         let Some(content_length) = head.body.known() else {
             self.refuse(key, BadRequest::ChunkedNotServed);
             return Next::Wait;
         };
         let mut exchange = Exchange {
             function: u32::MAX,
+            route: Target::DEFAULT,
             id: ids.next(),
             length: 0,
             body: content_length,
@@ -181,13 +178,19 @@ impl Shard {
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
+        if *local_only && !head.host.is_none_or(is_local) {
+            connection.exchange = Some(exchange);
+            self.answer_foreign_host(key);
+            return Next::Wait;
+        }
         let head_len = head.head_len;
         let length = usize::try_from(content_length).ok().and_then(|body| body.checked_add(head_len));
         let wants_continue = head.expect_continue;
-        match router.resolve(head.path) {
-            Ok(Route::Function(index)) => {
-                exchange.function = index.0;
-                let limit = functions[index.0 as usize].profile.max_request;
+        match router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => {
+                exchange.function = target.function;
+                exchange.route = target.route;
+                let limit = functions[target.function as usize].profile.max_request;
                 let (Some(length), true) = (length, content_length <= limit) else {
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
@@ -204,19 +207,18 @@ impl Shard {
                     self.await_body(key, wants_continue);
                     return Next::Wait;
                 }
-                let function = &mut functions[index.0 as usize];
+                let function = &mut functions[target.function as usize];
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
                     let body = &connection.input[head_len..length];
-                    let id = &exchange.id;
                     if let Dispatch::Posted { slot, wake } =
-                        function.post(&head, body, id, key, *now, &mut scratch.encoded)
+                        function.post(&head, body, &exchange, key, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);
                         connection.phase = Phase::Invoked;
                         connection.deadline = u64::MAX;
-                        self.posted(index.0, slot, wake);
+                        self.posted(target.function, slot, wake);
                         return Next::Wait;
                     }
                 }
@@ -233,11 +235,22 @@ impl Shard {
                 self.answer_system(key, healthy);
                 Next::Again
             }
-            Err(nothing) => {
+            Ok(Route::Server) => {
                 exchange.keep_alive &= exchange.body == 0;
                 exchange.length = head_len;
                 connection.exchange = Some(exchange);
-                self.answer_unknown(key, &nothing);
+                self.answer_options(key, SERVER_ALLOWS);
+                Next::Again
+            }
+            Err(nothing) => {
+                let options = head.method == b"OPTIONS";
+                exchange.keep_alive &= exchange.body == 0;
+                exchange.length = head_len;
+                connection.exchange = Some(exchange);
+                match &nothing {
+                    NoRoute::MethodNotAllowed { allow } if options => self.answer_options(key, allow),
+                    nothing => self.answer_no_route(key, nothing),
+                }
                 Next::Again
             }
         }

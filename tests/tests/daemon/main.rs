@@ -7,6 +7,8 @@
 // In the order in which a reader would ask.
 mod serving;
 
+mod routes;
+
 mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
