@@ -49,8 +49,8 @@ pub(super) fn run(directory: Option<PathBuf>, listen: SocketAddr, state: Option<
         eprintln!("left out {skipped} functions that say dev = false");
     }
     let mut config = Config::for_functions(directory);
-    config.listen = listen;
-    config.state = state;
+    config.listen = vec![listen];
+    config.set_state(state);
     control::run(&config, functions, &Lines::new(true), true)
 }
 

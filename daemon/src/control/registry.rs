@@ -9,8 +9,9 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
+use crate::settings::{BadSettings, Mistake, Mistakes};
 use crate::shard::function::Profile;
-use crate::shard::route::Router;
+use crate::shard::route::{Conflict, Router};
 
 /// A function that can be loaded.
 #[derive(Clone, Debug)]
@@ -48,19 +49,52 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
     Ok(())
 }
 
-/// Reads the functions below `root` that say where their plugin is.
-pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>> {
-    let mut functions = Vec::new();
-    for path in find(root)? {
-        let manifest = Manifest::load(&path)?;
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
+/// routes in conflict.
+pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
+    let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
+    let paths = bad.note(paths).unwrap_or_default();
+    if paths.len() > MAX_FUNCTIONS {
+        let count = paths.len();
+        bad.add(Mistake::of(
+            root,
+            format_args!("there are {count} functions; one daemon takes {MAX_FUNCTIONS}"),
+        ));
+        return Vec::new();
+    }
+    let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
+    let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
+    let mut names: BTreeMap<&str, &PathBuf> = BTreeMap::new();
+    for (path, manifest) in &manifests {
+        if let Some(other) = names.insert(&manifest.name, path) {
+            let (name, other) = (&manifest.name, other.display());
+            bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
+        }
+    }
+    if names.len() == manifests.len()
+        && let Some(conflict) = conflict(manifests.iter().map(|(_, manifest)| manifest))
+    {
+        let [(other, _), (name, _)] = &conflict.sides;
+        let (path, other_path) = (names[&**name], names[&**other].display());
+        bad.add(Mistake::of(path, format_args!("{conflict}; {other} is in {other_path}")));
+    }
+    manifests
+}
+
+/// Reads the functions below `root` that say where their plugin is: all of them, or what is wrong with any.
+pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
+    let mut bad = Mistakes::default();
+    let manifests = manifests(root, &mut bad);
+    let with_plugin = |(path, manifest): (PathBuf, Manifest)| {
         let Some(library) = &manifest.library else {
-            bail!("{}: serve needs the key library, the path of the plugin's file", path.display());
+            let sentence = "serve needs the key library, the path of the plugin's file";
+            return Err(Mistake::of(&path, sentence).into());
         };
         let file = path.parent().unwrap_or(root).join(library);
-        functions.push(Deployed::new(manifest, &file).with_context(|| path.display().to_string())?);
-    }
-    distinct(&functions)?;
-    Ok(functions)
+        Deployed::new(manifest, &file).map_err(|error| Mistake::of(&path, format_args!("{error:#}")).into())
+    };
+    let functions = manifests.into_iter().filter_map(|function| bad.note(with_plugin(function))).collect();
+    bad.unless_any(functions)
 }
 
 /// No two of one name or with routes in conflict, and no more than there may be.
@@ -79,15 +113,18 @@ pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
             );
         }
     }
-    let routes = (0_u32..).zip(functions);
-    let routes =
-        routes.map(|(key, Deployed { manifest, .. })| (key, &*manifest.name, manifest.routes.as_ref()));
-    if let Err(conflict) = Router::new(routes) {
+    if let Some(conflict) = conflict(functions.iter().map(|function| &function.manifest)) {
         let directory = |name: &str| names.get(name).map(|directory| directory.display().to_string());
         let [one, other] = conflict.sides.each_ref().map(|(name, _)| directory(name).unwrap_or_default());
         bail!("{conflict}; they are in {one} and in {other}");
     }
     Ok(())
+}
+
+/// Two routes that match the same requests, if there are such. The later one comes second.
+fn conflict<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Option<Conflict> {
+    let routes = (0_u32..).zip(manifests);
+    Router::new(routes.map(|(key, manifest)| (key, &*manifest.name, manifest.routes.as_ref()))).err()
 }
 
 impl Deployed {
@@ -99,6 +136,10 @@ impl Deployed {
             bail!("{} is no file", file.display());
         };
         let library = library.to_string_lossy().into_owned();
+        let cannot = || format!("the plugin {} cannot be read", file.display());
+        if !fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?.is_file() {
+            bail!("{} is no file", file.display());
+        }
         Ok(Self { manifest, directory: directory.to_owned(), library })
     }
 

@@ -101,14 +101,14 @@ fn a_method_that_a_path_has_not_is_405_and_options_tells_those_it_has() {
 fn routes_in_conflict_keep_the_daemon_from_starting() {
     let home = Home::new();
     home.add("one", &echo(), "routes = ['/things/{id}']").add("two", &echo(), "routes = ['GET /{kind}/7']");
-    let said = home.refusal();
     let folder = home.functions();
     let folder = folder.display();
     assert_eq!(
-        said,
+        home.refusal(),
         [format!(
-            "hairtrigger: the route /things/{{id}} of function one and the route GET /{{kind}}/7 of function two both \
-             match GET /things/7, and neither is more specific; they are in {folder}/one and in {folder}/two"
+            "hairtrigger: {folder}/two/function.toml: the route /things/{{id}} of function one and the route GET \
+             /{{kind}}/7 of function two both match GET /things/7, and neither is more specific; one is in \
+             {folder}/one/function.toml."
         )]
     );
 }

@@ -68,8 +68,6 @@ pub(crate) enum BadRequest {
     TransferEncoding,
     /// A sound Transfer-Encoding that is more than `chunked`.
     OtherEncoding,
-    /// `chunked`, which is understood but not served yet.
-    ChunkedNotServed,
     /// An Expect other than `100-continue`.
     Expectation,
     /// A chunk's size that is no hexadecimal number of at most 16 digits, or its line does not end in CR LF.
@@ -91,7 +89,7 @@ impl BadRequest {
             Self::LineTooLong => 414,
             Self::SecureTarget => 421,
             Self::HeadTooLong | Self::TooManyFields | Self::TrailersTooLong => 431,
-            Self::MethodNotServed | Self::ChunkedNotServed | Self::OtherEncoding => 501,
+            Self::MethodNotServed | Self::OtherEncoding => 501,
             Self::Version => 505,
             Self::Expectation => 417,
             Self::BareLineFeed
@@ -164,7 +162,6 @@ impl fmt::Display for BadRequest {
             Self::EncodingInHttp10 => "HTTP/1.0 has no Transfer-Encoding.",
             Self::TransferEncoding => "The only Transfer-Encoding is chunked, once.",
             Self::OtherEncoding => "No Transfer-Encoding but chunked is understood here.",
-            Self::ChunkedNotServed => "Chunked requests are not served yet; send a Content-Length.",
             Self::Expectation => "The only expectation that can be met is 100-continue.",
             Self::ChunkSize => {
                 "A chunk must begin with its size, at most 16 hexadecimal digits, and that line end in CR LF."
