@@ -39,18 +39,7 @@ enum Command {
         json: bool,
     },
     /// Build and serve every function below a directory, for its author.
-    Dev {
-        /// Where the functions are: Cargo crates and C files, each beside its function.toml
-        /// [default: plugins if there is such a directory, otherwise the present one].
-        #[arg(value_name = "DIR")]
-        directory: Option<PathBuf>,
-        /// Address to serve on.
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-        listen: std::net::SocketAddr,
-        /// Where built plugins and the daemon's state are kept [default: target/hairtrigger].
-        #[arg(long, value_name = "DIR")]
-        state: Option<PathBuf>,
-    },
+    Dev(dev::Options),
     /// Try each confinement on this host and print what holds; exits with 0 if level full does.
     Doctor {
         /// Print JSON.
@@ -96,9 +85,7 @@ pub(crate) fn main() -> ExitCode {
             };
             check::run(&what, json).map(ExitCode::from)
         }
-        Command::Dev { directory, listen, state } => {
-            dev::run(directory, listen, state).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Dev(options) => dev::run(options).map(|()| Exit::Success.into()),
         Command::Doctor { json } => doctor::run(json),
     };
     match result {

@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
-use crate::shard::{Shard, ShardConfig, Timeouts};
+use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
 use listener::Listeners;
 use log::Log;
@@ -91,7 +91,7 @@ pub(crate) fn run(
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
         local_only,
-        timeouts: Timeouts::default(),
+        timeouts: config.timeouts,
     })?;
     log.event(front.serving(address, &removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {

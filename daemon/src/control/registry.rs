@@ -25,13 +25,28 @@ pub(crate) struct Deployed {
 
 /// The manifests below `root`, in the order of their paths.
 pub(crate) fn find(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+    Ok(look(root)?.manifests)
+}
+
+/// Looks for manifests below `root`.
+pub(crate) fn look(root: &Path) -> Result<Found> {
+    let mut found = Found::default();
     walk(root, 0, &mut found)?;
-    found.sort();
+    found.manifests.sort();
     Ok(found)
 }
 
-fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// In the order of their paths.
+    pub(crate) manifests: Vec<PathBuf>,
+    /// Where was looked for them: a manifest may appear in each.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
+    found.directories.push(directory.to_owned());
     let cannot = || format!("cannot read the directory {}", directory.display());
     for entry in fs::read_dir(directory).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
@@ -43,7 +58,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
                 walk(&entry.path(), depth + 1, found)?;
             }
         } else if name == FILE_NAME {
-            found.push(entry.path());
+            found.manifests.push(entry.path());
         }
     }
     Ok(())

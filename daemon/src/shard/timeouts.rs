@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{BODY_TIMEOUT, DRAIN_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, WRITE_TIMEOUT};
 
-/// How long each phase of a connection may last.
+/// How long each phase of a connection may last. A body, and the reading of an answer, may take longer by what
+/// [`MIN_TRANSFER_RATE`](hairtrigger_sandbox::limits::MIN_TRANSFER_RATE) grants for what has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
     /// A request's head, from its first byte.
