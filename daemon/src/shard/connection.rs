@@ -51,6 +51,8 @@ pub(crate) enum Receive {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub(crate) function: u32,
+    /// See [`super::route::Target`].
+    pub(crate) route: u16,
     pub(crate) id: InvocationId,
     /// Length of the head, in bytes.
     pub(crate) head: usize,

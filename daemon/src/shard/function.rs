@@ -9,11 +9,12 @@ use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
-use super::reply::InvocationId;
 use super::ring::Key;
+use super::route::Pattern;
 use super::wheel::TimerId;
 use crate::outcome::Outcome;
 
@@ -21,6 +22,8 @@ use crate::outcome::Outcome;
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) name: Arc<str>,
+    /// The routes that its manifest says; `None`: the path of its name and all below it.
+    pub(crate) routes: Option<Arc<[Pattern]>>,
     pub(crate) timeout: Duration,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
@@ -139,6 +142,10 @@ pub(crate) struct Function {
     depth: u32,
 }
 
+/// Fields that begin so are the daemon's word, and not passed on from a client; but for [`TIMING`].
+const OURS: &[u8] = b"x-hairtrigger-";
+/// Tells a function which of its routes led to it.
+const ROUTE: &[u8] = b"x-hairtrigger-route";
 /// A request with this field is answered with Server-Timing.
 const TIMING: &[u8] = b"x-hairtrigger-timing";
 /// An average of fewer invocations says nothing.
@@ -221,7 +228,7 @@ impl Function {
         &mut self,
         head: &Head<'_>,
         body: &[u8],
-        id: &InvocationId,
+        exchange: &Exchange,
         connection: Key,
         now: u64,
         scratch: &mut Vec<u8>,
@@ -236,9 +243,24 @@ impl Function {
         let mut header_count = 0;
         let mut timed = false;
         for (name, value) in head.headers.iter() {
-            timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
+            if name.len() >= OURS.len() && name[..OURS.len()].eq_ignore_ascii_case(OURS) {
+                if !name.eq_ignore_ascii_case(TIMING) {
+                    continue;
+                }
+                timed = true;
+            }
             RequestView::encode_header(scratch, name, value);
             header_count += 1;
+        }
+        if let Some(pattern) =
+            self.profile.routes.as_ref().and_then(|routes| routes.get(usize::from(exchange.route)))
+        {
+            RequestView::encode_header(scratch, ROUTE, pattern.as_str().as_bytes());
+            header_count += 1;
+            for (field, value) in pattern.values(head.path) {
+                RequestView::encode_header(scratch, field.as_bytes(), &value);
+                header_count += 1;
+            }
         }
         // Of one that waits in the channel the time begins later; this is what its function is told.
         let deadline = now.saturating_add(nanoseconds(timeout));
@@ -249,7 +271,7 @@ impl Function {
             headers: scratch,
             header_count,
             body,
-            invocation: id,
+            invocation: &exchange.id,
             deadline_ns: deadline,
             timed,
         });

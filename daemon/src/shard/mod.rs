@@ -192,7 +192,10 @@ impl Shard {
     /// Makes the shard on the thread that will run it.
     pub(crate) fn new(config: ShardConfig) -> io::Result<Self> {
         let now = monotonic_ns();
-        let router = Router::new(config.functions.iter().map(|profile| &*profile.name));
+        let routes = (0_u32..)
+            .zip(&config.functions)
+            .map(|(key, profile)| (key, &*profile.name, profile.routes.as_ref()));
+        let router = Router::new(routes).map_err(io::Error::other)?;
         let workers = config.functions.iter().map(|profile| usize::from(profile.max)).sum();
         let functions = (0_u32..).zip(config.functions);
         Ok(Self {

@@ -8,6 +8,7 @@
 mod serving;
 
 mod bodies;
+mod routes;
 
 mod bad_manifests;
 mod bad_plugins;
