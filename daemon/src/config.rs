@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use hairtrigger_sandbox::limits::{MAX_CGROUP_NAME, MIN_UID_BASE, UID_BASE, UID_COUNT};
+use hairtrigger_sandbox::limits::{MAX_CGROUP_NAME, MAX_SHARDS, MIN_UID_BASE, UID_BASE, UID_COUNT};
 
-use crate::settings::{self, BadSettings, Document, Setting};
+use crate::settings::{self, BadSettings, Document};
 
 const KEYS: &[&str] = &["listen", "functions", "state", "cgroup", "uid_base", "uid_count", "shards"];
 
@@ -81,14 +81,10 @@ impl Config {
             None => config.uid_count = config.uid_count.min(u32::try_from(room).unwrap_or(u32::MAX)),
         }
         if let Some(shards) = top.get("shards") {
-            config.shards = one_shard(&shards)?;
+            config.shards = shards.count(1, MAX_SHARDS.into(), "")?;
         }
         Ok(config)
     }
-}
-
-fn one_shard(setting: &Setting<'_>) -> Result<u32, BadSettings> {
-    setting.integer("1 (more shards arrive later)", 1..=1).map(|_| 1)
 }
 
 fn valid_cgroup(name: &str) -> Option<String> {
@@ -169,8 +165,8 @@ mod tests {
                     .to_owned(),
             ),
             (
-                "functions = 'f'\nshards = 2",
-                "2:10: shards must be 1 (more shards arrive later); found 2.".to_owned(),
+                "functions = 'f'\nshards = 65",
+                "2:10: shards must be a whole number from 1 to 64; found 65.".to_owned(),
             ),
         ] {
             assert_eq!(parse(text), Err(format!("h.toml:{error}")), "{text:?}");

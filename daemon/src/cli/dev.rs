@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 use super::front::Lines;
 use crate::config::Config;
-use crate::control;
+use crate::control::command::commands;
 use crate::control::registry::{self, Deployed};
+use crate::control::{self, Launch};
 use crate::manifest::Manifest;
 
 /// The C header, as this daemon was built with it: a function's author needs no checkout.
@@ -51,7 +52,9 @@ pub(super) fn run(directory: Option<PathBuf>, listen: SocketAddr, state: Option<
     let mut config = Config::for_functions(directory);
     config.listen = listen;
     config.state = state;
-    control::run(&config, functions, &Lines::new(true), true)
+    let (_, wishes) = commands();
+    let front = Lines::new(true);
+    control::run(Launch { config: &config, functions, front: &front, local_only: true, wishes })
 }
 
 /// Builds one function into a directory of its own, which is all that it will see; returns the plugin.

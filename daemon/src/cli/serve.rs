@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use super::front::Lines;
 use crate::config::Config;
-use crate::control::{self, registry};
+use crate::control::command::commands;
+use crate::control::{self, Launch, registry};
 
 pub(super) fn run(path: &Path) -> Result<()> {
     let mut config = Config::load(path)?;
@@ -14,5 +15,8 @@ pub(super) fn run(path: &Path) -> Result<()> {
     config.functions = directory.join(&config.functions);
     config.state = directory.join(&config.state);
     let functions = registry::deployed(&config.functions)?;
-    control::run(&config, functions, &Lines::new(false), false)
+    // Nobody asks for anything.
+    let (_, wishes) = commands();
+    let front = Lines::new(false);
+    control::run(Launch { config: &config, functions, front: &front, local_only: false, wishes })
 }

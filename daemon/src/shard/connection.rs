@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use hairtrigger_sandbox::limits::MAX_CONNECTIONS;
 
+use super::Door;
 use super::parse::Progress;
 use super::reply::{Framing, HttpDate, InvocationId};
 use super::ring::Key;
@@ -105,6 +106,8 @@ impl Exchange {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) fd: OwnedFd,
+    /// By which it came in.
+    pub(crate) door: Door,
     pub(crate) phase: Phase,
     /// Received and not yet done with; begins with the request under way.
     pub(crate) input: Vec<u8>,
@@ -136,9 +139,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(fd: OwnedFd, input: Vec<u8>, output: Vec<u8>, sending: Vec<u8>) -> Self {
+    fn new(fd: OwnedFd, door: Door, input: Vec<u8>, output: Vec<u8>, sending: Vec<u8>) -> Self {
         Self {
             fd,
+            door,
             phase: Phase::Head,
             input,
             progress: Progress::default(),
@@ -222,7 +226,7 @@ impl Connections {
     }
 
     /// Takes a connection in; `None`, and it is closed, if there are `most` already.
-    pub(crate) fn insert(&mut self, fd: OwnedFd, most: usize) -> Option<Key> {
+    pub(crate) fn insert(&mut self, fd: OwnedFd, door: Door, most: usize) -> Option<Key> {
         let index = match self.free.pop() {
             _ if self.len() >= most => return None,
             Some(index) => index,
@@ -234,7 +238,7 @@ impl Connections {
         };
         let [input, output, sending] = self.spare.pop().unwrap_or_default();
         let place = &mut self.places[index as usize];
-        place.connection = Some(Box::new(Connection::new(fd, input, output, sending)));
+        place.connection = Some(Box::new(Connection::new(fd, door, input, output, sending)));
         Some(Key::new(index, place.generation))
     }
 

@@ -9,11 +9,11 @@ use hairtrigger_sandbox::limits::{
 };
 
 use super::connection::{Connection, Exchange, Phase, Stamps};
-use super::function::{Dispatch, Status};
+use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, Version, parse_head};
 use super::ring::{Completion, Key};
 use super::route::{Route, is_local};
-use super::{Alarm, Shard, nanoseconds, reply};
+use super::{Alarm, Door, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
 /// What to do after one look at a connection's input.
@@ -143,7 +143,7 @@ impl Shard {
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, router, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
+        let Self { connections, routing, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
@@ -161,7 +161,7 @@ impl Shard {
                 return Next::Wait;
             }
         };
-        if *local_only && !head.host.is_none_or(is_local) {
+        if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
             self.answer_foreign_host(key);
             return Next::Wait;
         }
@@ -180,10 +180,13 @@ impl Shard {
         let head_len = head.head_len;
         let length = usize::try_from(head.content_length).ok().and_then(|body| body.checked_add(head_len));
         let wants_continue = head.expect_continue;
-        match router.resolve(head.path) {
+        match routing.router.resolve(head.path) {
             Ok(Route::Function(index)) => {
                 exchange.function = index.0;
-                let limit = functions[index.0 as usize].profile.max_request;
+                let Some(function) = functions.get_mut(index.0) else {
+                    unreachable!("what is routed was begun, and is retired only once it is routed no more")
+                };
+                let limit = function.profile.max_request;
                 let (Some(length), true) = (length, head.content_length <= limit) else {
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
@@ -200,13 +203,13 @@ impl Shard {
                     self.await_body(key, wants_continue);
                     return Next::Wait;
                 }
-                let function = &mut functions[index.0 as usize];
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
                     let body = &connection.input[head_len..length];
                     let id = &exchange.id;
+                    let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
-                        function.post(&head, body, id, key, *now, &mut scratch.encoded)
+                        function.post_head(&head, body, id, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);
@@ -351,8 +354,8 @@ impl Shard {
             let function = connection.exchange.as_ref().map(|exchange| exchange.function);
             connection.phase = Phase::Closed;
             self.body_bytes -= connection.end_exchange();
-            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f as usize))) {
-                entry.queue.retain(|(waiting, _)| *waiting != key);
+            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f))) {
+                entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
             }
             self.count_output(key);
             let Some(connection) = self.connections.get_mut(key) else { return };

@@ -7,7 +7,7 @@ use crate::suggest;
 /// Up to so many functions are compared one after the other; beyond, by halves.
 const FEW: usize = 16;
 
-/// Which of the names the [`Router`] was built from, by position.
+/// The key of a version of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionIndex(pub(crate) u32);
 
@@ -37,14 +37,19 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// A router for `names`, whose positions become the indices. Names are unique: manifests see to that.
-    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        let index = (0_u32..).map(FunctionIndex);
-        let mut functions: Vec<_> =
-            names.into_iter().map(|name| Box::from(name.as_bytes())).zip(index).collect();
+    /// A router for functions by key and name. Names are unique: manifests see to that.
+    pub(crate) fn keyed<'n>(functions: impl IntoIterator<Item = (u32, &'n str)>) -> Self {
+        let entry = |(key, name): (u32, &str)| (Box::from(name.as_bytes()), FunctionIndex(key));
+        let mut functions: Vec<_> = functions.into_iter().map(entry).collect();
         functions.sort_unstable();
         debug_assert!(functions.windows(2).all(|pair| pair[0].0 != pair[1].0), "names are unique");
         Self { functions }
+    }
+
+    /// A router for `names`, whose positions become the keys.
+    #[cfg(test)]
+    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self::keyed((0..).zip(names))
     }
 
     /// Where a request for `path` goes. Names are compared byte by byte: `%68ello` is not `hello`.
