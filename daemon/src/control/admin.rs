@@ -47,6 +47,8 @@ fn target(method: &[u8], path: &[u8]) -> Target {
 struct FunctionView<'v> {
     name: &'v str,
     version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<Vec<String>>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'v str>,
@@ -69,6 +71,7 @@ impl<'v> From<Listed<'v>> for FunctionView<'v> {
         Self {
             name: &listed.version.profile.name,
             version: listed.version.key,
+            routes: listed.routes.map(|routes| routes.iter().map(ToString::to_string).collect()),
             state: listed.state,
             reason: listed.reason,
             workers: workers.collect(),
@@ -92,7 +95,8 @@ impl Control<'_> {
             }
             Target::Page(Page::Reload) => {
                 if !self.read_again(Some(asker)) {
-                    let sentence = "This daemon was started without a configuration that could be read again.";
+                    let sentence =
+                        "This daemon was started without a configuration that could be read again.";
                     self.answer(asker, 409, None, &error("not_reloadable", sentence));
                 }
             }

@@ -1,14 +1,17 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
-#[expect(dead_code, reason = "those who have wishes come next")]
+mod admin;
+#[expect(dead_code, reason = "dev's wishes come next")]
 pub(crate) mod command;
 mod follow;
 mod holds;
 mod listener;
 mod log;
+mod notify;
 mod output;
 pub(crate) mod registry;
+mod reload;
 mod sink;
 mod state;
 mod versions;
@@ -29,7 +32,7 @@ use hairtrigger_sandbox::janitor::Janitor;
 use hairtrigger_sandbox::{Sandbox, SandboxConfig, probe};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
 use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
@@ -38,6 +41,7 @@ use holds::Holds;
 use listener::Listeners;
 use log::Log;
 use registry::Deployed;
+use reload::Reloads;
 use versions::Versions;
 use watched::Watched;
 
@@ -57,9 +61,12 @@ pub(crate) trait Front {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct CannotConfine(pub(crate) String);
+
 /// What a daemon is started with.
 pub(crate) struct Launch<'l> {
     pub(crate) config: &'l Config,
+    /// What the configuration was read from, if it can be read again.
+    pub(crate) origin: Option<Origin>,
     /// What is served from the start.
     pub(crate) functions: Vec<Deployed>,
     pub(crate) front: &'l dyn Front,
@@ -71,7 +78,7 @@ pub(crate) struct Launch<'l> {
 
 /// Runs the daemon until a signal ends it.
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
-    let Launch { config, functions, front, local_only, wishes } = launch;
+    let Launch { config, origin, functions, front, local_only, wishes } = launch;
     require_root()?;
     require_confinements(config)?;
     raise_descriptor_limit();
@@ -79,6 +86,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let uids = state::uids(config, &functions)?;
     let shards = config.shards;
     let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
+    versions.cap_connections(config.max_connections);
     for (function, uid) in functions.into_iter().zip(uids) {
         if let Some(objection) = versions.objection(&function) {
             bail!("function {} cannot be served: {objection}", function.manifest.name);
@@ -96,21 +104,24 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let mut listeners = Listeners::default();
     let prepared = listeners.prepare(config, shards, BIND_PATIENCE)?;
     let change = listeners.commit(prepared)?;
-    let addresses = listeners.addresses();
     let inboxes = (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
     let (sink, heard) = sink::sink(Arc::clone(&inboxes));
     let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
     let (report, reports) = unbounded_channel();
+    let (read, readings) = unbounded_channel();
+    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &removed));
     let mut control = Control {
         sandbox: &sandbox,
         shards: &inboxes,
         versions,
-        config,
+        config: config.clone(),
+        listeners,
+        reloads: Reloads::new(origin, read),
+        ending: false,
         front,
         log: &log,
         holds: Holds::default(),
     };
-    log.event(front.serving(&addresses, listeners.socket(Door::Unix), &removed));
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();
     let mut threads = Vec::new();
@@ -137,7 +148,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
     }
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends }));
+    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, readings, ends }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();

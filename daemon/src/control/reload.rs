@@ -44,10 +44,7 @@ pub(super) struct Reloads {
 
 impl Reloads {
     /// What was read goes to `read`, and from there to [`Control::reloaded`].
-    pub(super) fn new(
-        origin: Option<Origin>,
-        read: UnboundedSender<Result<Reading, BadSettings>>,
-    ) -> Self {
+    pub(super) fn new(origin: Option<Origin>, read: UnboundedSender<Result<Reading, BadSettings>>) -> Self {
         Self { origin, turns: Turns::default(), read }
     }
 
@@ -154,6 +151,9 @@ impl Control<'_> {
     fn apply(&mut self, Reading { config, functions }: Reading) -> Result<Changes, BadSettings> {
         let file = self.reloads.file().unwrap_or(Path::new("")).to_owned();
         let refuse = |why: &dyn std::fmt::Display| BadSettings::from(Mistake::of(&file, why));
+        if self.ending {
+            return Err(refuse(&"the daemon is ending"));
+        }
         let changes = self.compare(&functions);
         let begun: Vec<_> = functions.iter().filter(|function| !self.versions.serves(function)).collect();
         if let Some(objection) = self.versions.objection_to_all(&begun) {

@@ -30,12 +30,11 @@ pub(crate) struct AdminAnswer {
 
 impl Shard {
     /// Hands the request under way to the control thread.
-    pub(super) fn ask_control(&mut self, key: Key, method: &[u8], path: &[u8]) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(super) fn ask_control(&mut self, request: AdminRequest) {
+        let Some(connection) = self.connections.get_mut(request.connection) else { return };
         connection.phase = Phase::Invoked;
         // It always answers.
         connection.deadline = u64::MAX;
-        let request = AdminRequest { connection: key, method: method.into(), path: path.into() };
         self.report.tell(FromShard::Asked(Box::new(request)));
     }
 
@@ -43,7 +42,8 @@ impl Shard {
     pub(super) fn control_answered(&mut self, answer: &AdminAnswer) {
         let Self { connections, date, .. } = self;
         let Some(connection) = connections.get_mut(answer.connection) else { return };
-        let Some(exchange) = connection.exchange.as_ref().filter(|_| connection.phase == Phase::Invoked) else {
+        let Some(exchange) = connection.exchange.as_ref().filter(|_| connection.phase == Phase::Invoked)
+        else {
             return;
         };
         let allow = answer.allow.map(|allow| (&b"allow"[..], allow.as_bytes()));

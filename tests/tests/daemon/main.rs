@@ -24,6 +24,11 @@ mod deadline;
 mod idle;
 mod life;
 
+mod admin;
+mod reload;
+mod service;
+mod sockets;
+
 mod dev;
 
 mod aggregate;

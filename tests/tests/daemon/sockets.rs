@@ -58,7 +58,7 @@ fn there_may_be_many_addresses_or_none() {
     command.arg("serve").arg("--config").arg(home.config());
     let daemon = Daemon::run(&home, command);
     let socket = home.path().join("here.sock");
-    daemon.await_line(|line| line == format!("serving on {}", socket.display()));
+    daemon.await_line(|line| line == format!("serving on the unix socket {}", socket.display()));
     Connection::to_socket(&socket).get("/echo").assert_ok("GET /echo\n");
     daemon.stop();
 }
@@ -74,7 +74,7 @@ fn the_command_line_can_move_what_the_daemon_writes() {
     command.arg("serve").arg("--config").arg(home.config()).arg("--state").arg(&state);
     let daemon = Daemon::run(&home, command);
     let socket = state.join("run/hairtrigger.sock");
-    daemon.await_line(|line| line == format!("serving on {}", socket.display()));
+    daemon.await_line(|line| line == format!("serving on the unix socket {}", socket.display()));
     Connection::to_socket(&socket).get("/echo").assert_ok("GET /echo\n");
     assert!(state.join("uids.toml").is_file() && state.join("run/admin.sock").exists());
     for other in ["here.sock", "run", "state"] {
@@ -102,6 +102,29 @@ fn a_dead_daemons_sockets_are_taken_over_and_a_living_ones_are_not() {
     let next = home.start();
     Connection::to_socket(&path).get("/echo").assert_ok("GET /echo\n");
     next.stop();
+}
+
+#[test]
+fn connections_have_a_cap_and_the_operator_gets_in() {
+    let home = Home::new();
+    home.add("echo", &echo(), "");
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1\nmax_connections = 64");
+    let daemon = home.start();
+    let enter = || {
+        let mut connection = daemon.connect();
+        connection.get("/echo").assert_ok("GET /echo\n");
+        connection
+    };
+    let mut inside: Vec<_> = (0..64).map(|_| enter()).collect();
+    daemon.connect().assert_closed();
+    Connection::to_socket(&home.socket()).assert_closed();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1\nmax_connections = 66");
+    // Its own connection counts, too.
+    let mut admin = Connection::to_socket(&home.admin());
+    assert_eq!(admin.post("/_/reload", b"").status, 200);
+    inside.push(enter());
+    daemon.connect().assert_closed();
+    daemon.stop();
 }
 
 /// The listeners of a killed daemon live on for a moment, and would take connections to nowhere.
