@@ -152,6 +152,9 @@ pub const FUNCTION_STACK: u64 = 8 << 20;
 /// its own group, which ends it at the limit itself: so it must be more than a greedy worker can touch in the
 /// tens of milliseconds until then, or the worker would see a failing malloc and not its end.
 pub const DATA_SLACK: u64 = 128 << 20;
+/// What RLIMIT_DATA allows a worker beyond its memory limit where there is no group to end it, in bytes: the
+/// runner's own data, of which there is a quarter of this, and that of the libraries that a plugin needs.
+pub const RUNNER_DATA: u64 = 1 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// CPU bandwidth period, in microseconds.

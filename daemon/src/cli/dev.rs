@@ -11,14 +11,19 @@ use serde::Deserialize;
 
 use super::front::Lines;
 use crate::config::Config;
-use crate::control;
 use crate::control::registry::{self, Deployed};
+use crate::control::{self, level};
 use crate::manifest::Manifest;
 
 /// The C header, as this daemon was built with it: a function's author needs no checkout.
 const HEADER: &str = include_str!("../../../abi/include/hairtrigger.h");
 
-pub(super) fn run(directory: Option<PathBuf>, listen: SocketAddr, state: Option<PathBuf>) -> Result<()> {
+pub(super) fn run(
+    directory: Option<PathBuf>,
+    listen: SocketAddr,
+    state: Option<PathBuf>,
+    allow_degraded: bool,
+) -> Result<()> {
     let directory = directory.unwrap_or_else(|| {
         let plugins = PathBuf::from("plugins");
         if plugins.is_dir() { plugins } else { PathBuf::from(".") }
@@ -51,7 +56,11 @@ pub(super) fn run(directory: Option<PathBuf>, listen: SocketAddr, state: Option<
     let mut config = Config::for_functions(directory);
     config.listen = listen;
     config.state = state;
-    control::run(&config, functions, &Lines::new(true), true)
+    let level = level::settle(level::Wanted::Best { allow_degraded }, &config)?;
+    for line in level::warnings(level) {
+        eprintln!("{line}");
+    }
+    control::run(&config, functions, &Lines::new(true), true, level)
 }
 
 /// Builds one function into a directory of its own, which is all that it will see; returns the plugin.

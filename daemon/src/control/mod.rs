@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the interface stands before its two sides")]
 pub(crate) mod command;
 mod holds;
+pub(crate) mod level;
 mod listener;
 mod log;
 mod output;
@@ -21,15 +22,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
-use hairtrigger_sandbox::janitor::Janitor;
-use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig, probe};
+use hairtrigger_sandbox::cgroup::Removed;
+use hairtrigger_sandbox::level::Level;
+use hairtrigger_sandbox::{Event, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
+use level::Ground;
 use log::Log;
 use registry::Deployed;
 use watched::Watched;
@@ -48,22 +50,20 @@ pub(crate) trait Front {
 
 /// Runs the daemon until a signal ends it.
 ///
-/// With `local_only`, only requests whose Host names this machine are served.
+/// With `local_only`, only requests whose Host names this machine are served. That the host reaches `level` must
+/// have been found out before.
 pub(crate) fn run(
     config: &Config,
     functions: Vec<Deployed>,
     front: &dyn Front,
     local_only: bool,
+    level: Level,
 ) -> Result<()> {
-    require_root()?;
-    require_confinements(config)?;
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
-    let uids = state::uids(config, &functions)?;
-    let cgroups = Cgroups::detect(&config.cgroup)?;
-    let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
-    // Before any thread: the janitor is a fork of this process.
-    let _janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+    // Before any thread.
+    let ground = Ground::take(level, config)?;
+    let uids = ground.uids(config, &functions)?;
     let log = Log::start()?;
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
@@ -72,7 +72,7 @@ pub(crate) fn run(
     let address = listener.local_addr()?;
     let inbox = Arc::new(Inbox::new()?);
     let (sink, heard) = sink::sink(Arc::clone(&inbox));
-    let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
+    let sandbox = Sandbox::start(ground.sandbox(), Box::new(sink))?;
     let shard = start_shard(ShardConfig {
         number: 0,
         listener: listener.into(),
@@ -81,7 +81,7 @@ pub(crate) fn run(
         inbox: Arc::clone(&inbox),
         local_only,
     })?;
-    log.event(front.serving(address, &removed));
+    log.event(front.serving(address, &ground.removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
         sandbox.load(function.spec(key, *uid));
     }
@@ -102,35 +102,6 @@ pub(crate) fn run(
         bail!("the shard ended by itself; please report this");
     }
     stopped.context("the groups of the functions cannot be removed")
-}
-
-fn require_root() -> Result<()> {
-    // SAFETY: takes no pointers and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        bail!("hairtrigger confines functions at level full, for which it must be started as root");
-    }
-    Ok(())
-}
-
-/// Tries every confinement before anything is served with less: what is missing is refused by name.
-fn require_confinements(config: &Config) -> Result<()> {
-    let options = probe::Options {
-        cgroup: format!("{}-probe-{}", config.cgroup, std::process::id()),
-        uid_base: config.uid_base,
-        uid_count: config.uid_count,
-    };
-    let lacking: Vec<String> = probe::confinements(&options)
-        .into_iter()
-        .filter(|row| !row.holds())
-        .map(|row| {
-            let reason = row.reason.unwrap_or_else(|| "it does not hold".to_owned());
-            format!("{} (Linux {}): {reason}", row.about.name, row.about.least_kernel)
-        })
-        .collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

@@ -1,0 +1,160 @@
+//! The level of confinement that a daemon runs at: what was asked for, what the host has, and what goes with it.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use hairtrigger_sandbox::SandboxConfig;
+use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
+use hairtrigger_sandbox::janitor::Janitor;
+use hairtrigger_sandbox::level::Level;
+use hairtrigger_sandbox::probe::{self, Row};
+
+use super::registry::Deployed;
+use super::state;
+use crate::config::Config;
+
+/// What is asked of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// This level, and no other: what an operator has written.
+    Exactly(Level),
+    /// The best that this user reaches: *full* as root, otherwise *userns*.
+    Best {
+        /// Whether *bare* will do where *userns* is not reached.
+        allow_degraded: bool,
+    },
+}
+
+/// The host does not let this user confine functions as was asked; a sentence, and a line for each confinement that
+/// does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CannotConfine(String);
+
+impl fmt::Display for CannotConfine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CannotConfine {}
+
+/// Finds the level, trying every confinement of it: what is missing is refused by name before anything is served
+/// with less.
+///
+/// Must be called while the process has one thread.
+pub(crate) fn settle(wanted: Wanted, config: &Config) -> Result<Level, CannotConfine> {
+    let root = is_root();
+    let candidates = match (wanted, root) {
+        (Wanted::Exactly(Level::Full), false) => {
+            let why = "hairtrigger confines functions at level full, for which it must be started as root";
+            return Err(CannotConfine(why.to_owned()));
+        }
+        (Wanted::Exactly(level @ (Level::Userns | Level::Bare)), true) => {
+            return Err(CannotConfine(format!(
+                "level {level} is for an ordinary user: as root, functions would have root's own uid"
+            )));
+        }
+        (Wanted::Exactly(level), _) => vec![level],
+        (Wanted::Best { .. }, true) => vec![Level::Full],
+        (Wanted::Best { .. }, false) => vec![Level::Userns, Level::Bare],
+    };
+    let options = probe::Options {
+        cgroup: format!("{}-probe-{}", config.cgroup, std::process::id()),
+        uid_base: config.uid_base,
+        uid_count: config.uid_count,
+    };
+    choose(wanted, &candidates, &probe::confinements(&options, &candidates))
+}
+
+/// The choice, given what came of the trials.
+fn choose(wanted: Wanted, candidates: &[Level], rows: &[Row]) -> Result<Level, CannotConfine> {
+    let lacking = |level: Level| -> Vec<String> {
+        rows.iter()
+            .filter(|row| row.about.levels.contains(&level) && !row.holds())
+            .map(|row| {
+                let reason = row.reason.as_deref().unwrap_or("it does not hold");
+                format!("\n  {} (Linux {}): {reason}", row.about.name, row.about.least_kernel)
+            })
+            .collect()
+    };
+    let refused = |level: Level, hint: &str| {
+        let lacking = lacking(level).concat();
+        Err(CannotConfine(format!(
+            "this host cannot confine functions at level {level}; `hairtrigger doctor` says more{hint}{lacking}"
+        )))
+    };
+    match (wanted, candidates) {
+        (_, [first, ..]) if lacking(*first).is_empty() => Ok(*first),
+        (Wanted::Best { allow_degraded }, [first, second]) if lacking(*second).is_empty() => {
+            if allow_degraded {
+                return Ok(*second);
+            }
+            refused(*first, &format!(", and --allow-degraded makes do with level {second}"))
+        }
+        (_, [.., last]) => refused(*last, ""),
+        (_, []) => unreachable!("there is always a candidate"),
+    }
+}
+
+/// What a level does not enforce, for the user to read: a heading, and a line each. Nothing at level *full*.
+pub(crate) fn warnings(level: Level) -> Vec<String> {
+    let missing = level.not_enforced();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let heading = format!("functions are confined at level {level}; compared with level full:");
+    std::iter::once(heading).chain(missing.iter().map(|what| format!("  {what}"))).collect()
+}
+
+fn is_root() -> bool {
+    // SAFETY: takes no pointers and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// What a daemon has of its host at its level. To be kept until the daemon's end: the janitor sets to work when it
+/// is dropped.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    sandbox: SandboxConfig,
+    /// What an earlier daemon has left and this one has removed.
+    pub(crate) removed: Removed,
+    _janitor: Option<Janitor>,
+}
+
+impl Ground {
+    /// Takes what the level needs: at *full* the control groups and a janitor for them, otherwise nothing.
+    ///
+    /// Must be called while the process has one thread: the janitor is a fork of it.
+    pub(crate) fn take(level: Level, config: &Config) -> Result<Self> {
+        let sandbox = match level {
+            Level::Full => {
+                let cgroups = Cgroups::detect(&config.cgroup)?;
+                let removed =
+                    remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
+                let janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+                let sandbox = SandboxConfig::Full { cgroups, ns_init_uid: config.uid_base };
+                return Ok(Self { sandbox, removed, _janitor: Some(janitor) });
+            }
+            Level::Userns => SandboxConfig::Userns,
+            Level::Bare => SandboxConfig::Bare,
+        };
+        Ok(Self { sandbox, removed: Removed::default(), _janitor: None })
+    }
+
+    /// What the sandbox is to confine with.
+    pub(crate) fn sandbox(&self) -> SandboxConfig {
+        self.sandbox.clone()
+    }
+
+    /// The uid of each function: at *full* one of its own, which it keeps; otherwise the user's.
+    pub(crate) fn uids(&self, config: &Config, functions: &[Deployed]) -> Result<Vec<u32>> {
+        match self.sandbox.level() {
+            Level::Full => state::uids(config, functions),
+            Level::Userns | Level::Bare => {
+                // SAFETY: takes no pointers and cannot fail.
+                let own = unsafe { libc::geteuid() };
+                Ok(vec![own; functions.len()])
+            }
+        }
+    }
+}
