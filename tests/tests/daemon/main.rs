@@ -13,6 +13,7 @@ mod bad_requests;
 
 mod confinement;
 mod hostile;
+mod levels;
 mod outcomes;
 
 mod capacity;
