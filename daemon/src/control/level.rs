@@ -158,3 +158,57 @@ impl Ground {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hairtrigger_sandbox::probe::{About, State};
+
+    use super::*;
+
+    const BOTH: &[Level] = &[Level::Userns, Level::Bare];
+
+    /// A trial that a level needs alone, and one that both need.
+    fn rows(userns: State, both: State) -> Vec<Row> {
+        let row = |name: &str, levels, state| {
+            let about = About::new(name, "3.8", "", "").at(levels);
+            Row { about, state, reason: Some("no".to_owned()), errno: None }
+        };
+        vec![row("namespaces", &BOTH[..1], userns), row("filter", BOTH, both)]
+    }
+
+    #[test]
+    fn the_best_is_taken_and_the_second_only_when_allowed() {
+        let (strict, lax) = (Wanted::Best { allow_degraded: false }, Wanted::Best { allow_degraded: true });
+        let all = rows(State::Holds, State::Holds);
+        assert_eq!(choose(strict, BOTH, &all), Ok(Level::Userns));
+        assert_eq!(choose(lax, BOTH, &all), Ok(Level::Userns));
+        let some = rows(State::Refused, State::Holds);
+        assert_eq!(choose(lax, BOTH, &some), Ok(Level::Bare));
+        let refusal = choose(strict, BOTH, &some).unwrap_err().to_string();
+        let expected = "this host cannot confine functions at level userns; `hairtrigger doctor` says more, and \
+                        --allow-degraded makes do with level bare\n  namespaces (Linux 3.8): no";
+        assert_eq!(refusal, expected);
+    }
+
+    #[test]
+    fn what_not_even_the_last_has_is_named_for_the_last() {
+        let none = rows(State::Refused, State::Missing);
+        for allow_degraded in [false, true] {
+            let refusal = choose(Wanted::Best { allow_degraded }, BOTH, &none).unwrap_err().to_string();
+            let expected = "this host cannot confine functions at level bare; `hairtrigger doctor` says more\n  \
+                            filter (Linux 3.8): no";
+            assert_eq!(refusal, expected);
+        }
+    }
+
+    #[test]
+    fn an_operators_level_is_taken_or_refused() {
+        let some = rows(State::Refused, State::Holds);
+        assert_eq!(choose(Wanted::Exactly(Level::Bare), &BOTH[1..], &some), Ok(Level::Bare));
+        let refusal = choose(Wanted::Exactly(Level::Userns), &BOTH[..1], &some).unwrap_err().to_string();
+        assert!(
+            refusal
+                .ends_with("at level userns; `hairtrigger doctor` says more\n  namespaces (Linux 3.8): no")
+        );
+    }
+}

@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
 /// Ending everything below a process without a PID namespace: orphans come to it, and it ends their group.
 pub(super) fn guardian() -> Row {
     let protects = "processes of a function that outlive it, where no namespace ends them";
-    let about = About::new("ending a process group by pidfd", "6.9", protects, "none: level bare is refused");
+    let about = About::new("ending a process group by pidfd", "6.9", protects, "none: nothing is served");
     Row::new(about.at(&[Level::Bare]), child::run(0, end_orphans))
 }
 

@@ -354,3 +354,23 @@ impl Sandbox {
         self.cgroups.map_or(Ok(()), |cgroups| crate::cgroup::remove_all_of(&cgroups).map(drop))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl EventSink for Nobody {
+        fn deliver(&self, _event: Event) {}
+    }
+
+    #[test]
+    fn root_gets_no_level_at_which_functions_would_be_root() {
+        assert!(crate::userns::is_root(), "the tests run as root");
+        for config in [SandboxConfig::Userns, SandboxConfig::Bare] {
+            let error = Sandbox::start(config, Box::new(Nobody)).expect_err("it is refused");
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        }
+    }
+}

@@ -370,6 +370,27 @@ fn nothing_of_a_function_outlives_its_init() {
     }
 }
 
+/// Daemon and guardian killed at once, as somebody kills who kills whatever has a name of ours.
+fn kill_with_its_init(daemon: Daemon<'_>, template: &Process) -> Process {
+    let init = Process::open(template.parent).expect("a template has an init");
+    // So that it has no chance to do its work.
+    init.signal(libc::SIGSTOP);
+    daemon.kill();
+    init.signal(libc::SIGKILL);
+    init
+}
+
+#[test]
+fn no_worker_outlives_daemon_and_guardian() {
+    for level in LEVELS {
+        with_a_spinning_worker(level, |daemon, worker| {
+            let template = Process::open(worker.parent).expect("a worker has a template");
+            let init = kill_with_its_init(daemon, &template);
+            assert_eq!(left_after(&[worker, template, init], AT_ONCE), [""; 0], "{level:?}");
+        });
+    }
+}
+
 /// A template that hangs in its initialisation does not notice by itself that its warden is gone.
 fn with_a_hanging_init(level: Level, test: impl FnOnce(Daemon<'_>, Process)) {
     let home = Home::new();
@@ -394,17 +415,12 @@ fn an_init_that_hangs_does_not_outlive_a_killed_daemon() {
     }
 }
 
-/// Both at once, as somebody kills who kills whatever has a name of ours.
 #[test]
 fn an_init_that_hangs_does_not_outlive_daemon_and_guardian() {
     for level in LEVELS {
         with_a_hanging_init(level, |daemon, template| {
-            let guardian = Process::open(template.parent).expect("a template has an init");
-            // So that it has no chance to do its work.
-            guardian.signal(libc::SIGSTOP);
-            daemon.kill();
-            guardian.signal(libc::SIGKILL);
-            assert_eq!(left_after(&[template, guardian], AT_ONCE), [""; 0], "{level:?}");
+            let init = kill_with_its_init(daemon, &template);
+            assert_eq!(left_after(&[template, init], AT_ONCE), [""; 0], "{level:?}");
         });
     }
 }
