@@ -200,7 +200,7 @@ impl<'h> Daemon<'h> {
         self.refusal_with(1)
     }
 
-    /// The same, with this exit code.
+    /// Waits for its end by itself, with this exit code, and returns what it said.
     pub fn refusal_with(mut self, code: i32) -> Vec<String> {
         assert!(self.process.ends_within(PATIENCE), "it started: {}", self.last_words());
         let status = self.child.wait().expect("a child can be waited for");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::artefacts;
 use crate::daemon::Daemon;
 use crate::groups::Groups;
 
@@ -70,6 +71,17 @@ impl Home {
         self
     }
 
+    /// Deploys an example of `plugins/` as its own manifest has it; `plugin` is what was built of it.
+    pub fn add_example(&self, name: &str, plugin: &Path) -> &Self {
+        let path = artefacts::workspace().join("plugins").join(name).join("function.toml");
+        let manifest =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // `add` says these itself.
+        let own = |line: &&str| line.starts_with("name = ") || line.starts_with("source = ");
+        let rest: Vec<&str> = manifest.lines().filter(|line| !own(line)).collect();
+        self.add(name, plugin, &rest.join("\n"))
+    }
+
     /// Writes a manifest alone; returns its directory.
     pub fn add_manifest(&self, name: &str, manifest: &str) -> PathBuf {
         let folder = self.functions().join(name);
@@ -90,9 +102,10 @@ impl Home {
         Daemon::start(self)
     }
 
-    /// What a daemon says that does not start, one line an element. Fails if it does.
-    pub fn refusal(&self) -> Vec<String> {
-        Daemon::spawn(self).refusal()
+    /// What a daemon says that does not start, one line an element. Fails if it does, or ends with another
+    /// exit code.
+    pub fn refusal(&self, code: i32) -> Vec<String> {
+        Daemon::spawn(self).refusal_with(code)
     }
 
     /// The uid that the daemon has given to a function.

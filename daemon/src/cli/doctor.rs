@@ -4,7 +4,6 @@ mod facts;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::Result;
 use hairtrigger_sandbox::level::Level;
@@ -12,7 +11,7 @@ use hairtrigger_sandbox::limits::{DEFAULT_MEMORY, UID_BASE, UID_COUNT};
 use hairtrigger_sandbox::probe::{self, About, NO_SERVE, Options, Row, Runner};
 use serde::Serialize;
 
-use super::CANNOT_CONFINE;
+use super::exit::Exit;
 use crate::shard::ring;
 use facts::Facts;
 
@@ -79,7 +78,7 @@ pub(super) fn level(name: &str) -> Result<Level, String> {
 }
 
 /// Exits with 0 if `wanted` is reached, or without it the level that this user can expect.
-pub(super) fn run(wanted: Option<Level>, json: bool) -> Result<ExitCode> {
+pub(super) fn run(wanted: Option<Level>, json: bool) -> Result<Exit> {
     let options = Options {
         // A group that no other doctor uses at the same time.
         cgroup: format!("hairtrigger-doctor-{}", std::process::id()),
@@ -100,7 +99,7 @@ pub(super) fn run(wanted: Option<Level>, json: bool) -> Result<ExitCode> {
     io::stdout().write_all(text.as_bytes())?;
     let wanted = wanted.unwrap_or(if is_root() { Level::Full } else { Level::Userns });
     let reached = report.levels.iter().any(|reach| reach.level == wanted && reach.reached);
-    Ok(if reached { ExitCode::SUCCESS } else { ExitCode::from(CANNOT_CONFINE) })
+    Ok(if reached { Exit::Success } else { Exit::Confinement })
 }
 
 fn is_root() -> bool {

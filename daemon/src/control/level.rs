@@ -1,7 +1,5 @@
 //! The level of confinement that a daemon runs at: what was asked for, what the host has, and what goes with it.
 
-use std::fmt;
-
 use anyhow::{Context, Result};
 use hairtrigger_sandbox::SandboxConfig;
 use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
@@ -27,23 +25,16 @@ pub(crate) enum Wanted {
 
 /// The host does not let this user confine functions as was asked; a sentence, and a line for each confinement that
 /// does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CannotConfine(String);
-
-impl fmt::Display for CannotConfine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for CannotConfine {}
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotConfine(pub(crate) String);
 
 /// Finds the level, trying every confinement of it: what is missing is refused by name before anything is served
 /// with less.
 ///
 /// Must be called while the process has one thread.
 pub(crate) fn settle(wanted: Wanted, config: &Config) -> Result<Level, CannotConfine> {
-    let root = is_root();
+    let root = own_uid() == 0;
     let candidates = match (wanted, root) {
         (Wanted::Exactly(Level::Full), false) => {
             let why = "hairtrigger confines functions at level full, for which it must be started as root";
@@ -106,11 +97,6 @@ pub(crate) fn warnings(level: Level) -> Vec<String> {
     std::iter::once(heading).chain(missing.iter().map(|what| format!("  {what}"))).collect()
 }
 
-fn is_root() -> bool {
-    // SAFETY: takes no pointers and cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
 /// What a daemon has of its host at its level. To be kept until the daemon's end: the janitor sets to work when it
 /// is dropped.
 #[derive(Debug)]
@@ -122,11 +108,11 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Takes what the level needs: at *full* the control groups and a janitor for them, otherwise nothing.
+    /// Takes what the configuration's level needs: at *full* the control groups and a janitor for them, otherwise nothing.
     ///
     /// Must be called while the process has one thread: the janitor is a fork of it.
-    pub(crate) fn take(level: Level, config: &Config) -> Result<Self> {
-        let sandbox = match level {
+    pub(crate) fn take(config: &Config) -> Result<Self> {
+        let sandbox = match config.level {
             Level::Full => {
                 let cgroups = Cgroups::detect(&config.cgroup)?;
                 let removed =
@@ -145,18 +131,19 @@ impl Ground {
     pub(crate) fn sandbox(&self) -> SandboxConfig {
         self.sandbox.clone()
     }
+}
 
-    /// The uid of each function: at *full* one of its own, which it keeps; otherwise the user's.
-    pub(crate) fn uids(&self, config: &Config, functions: &[Deployed]) -> Result<Vec<u32>> {
-        match self.sandbox.level() {
-            Level::Full => state::uids(config, functions),
-            Level::Userns | Level::Bare => {
-                // SAFETY: takes no pointers and cannot fail.
-                let own = unsafe { libc::geteuid() };
-                Ok(vec![own; functions.len()])
-            }
-        }
+/// The uid of each function: at level *full* one of its own, which it keeps; otherwise the user's.
+pub(crate) fn uids(config: &Config, functions: &[Deployed]) -> Result<Vec<u32>> {
+    match config.level {
+        Level::Full => state::uids(config, functions),
+        Level::Userns | Level::Bare => Ok(vec![own_uid(); functions.len()]),
     }
+}
+
+fn own_uid() -> u32 {
+    // SAFETY: takes no pointers and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 #[cfg(test)]

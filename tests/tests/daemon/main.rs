@@ -1,15 +1,19 @@
 //! What the daemon does, feature by feature: the real one, started as an operator starts it, asked over
 //! real connections, and looked at through `/proc` and the control groups.
 //!
-//! It needs root, control groups, a C compiler, curl and ImageMagick; what is missing is named by the test
-//! that needs it.
+//! It needs root, control groups, a C and a C++ compiler, curl, ImageMagick, OpenSSL and Python; what is missing
+//! is named by the test that needs it.
 
 // In the order in which a reader would ask.
 mod serving;
 
+mod bodies;
+mod routes;
+
 mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
+mod check;
 
 mod confinement;
 mod hostile;
@@ -18,10 +22,14 @@ mod outcomes;
 
 mod capacity;
 mod deadline;
+mod idle;
 mod life;
 
 mod dev;
+
+mod aggregate;
 mod thumbnail;
+mod webhook;
 
 /// Functions in C, by the name of their source in `tests/functions/`.
 fn own(name: &str) -> std::path::PathBuf {
@@ -31,4 +39,16 @@ fn own(name: &str) -> std::path::PathBuf {
 /// The tutorial function.
 fn echo() -> std::path::PathBuf {
     hairtrigger_tests::artefacts::function("plugins/echo/echo.c")
+}
+
+/// Bytes that a mix-up of any two places would change.
+fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    (0..length).map(|_| next()).collect()
 }
