@@ -32,6 +32,21 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const MIN_TRANSFER_RATE: u64 = 16 * 1024;
 /// How long the daemon waits at a shutdown for invocations under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds of what the configuration may say instead of these times.
+pub const MIN_PHASE: Duration = Duration::from_millis(100);
+/// See [`MIN_PHASE`].
+pub const MAX_PHASE: Duration = Duration::from_secs(3600);
+
+// ---- listeners ----------------------------------------------------------------------------------
+
+/// Most shards.
+pub const MAX_SHARDS: usize = 64;
+/// Most addresses that the daemon listens on.
+pub const MAX_ADDRESSES: usize = 16;
+/// Connections that wait to be accepted by one listener; the kernel has a bound of its own (net.core.somaxconn).
+pub const BACKLOG: i32 = 4096;
+/// Longest path of a unix socket, in bytes: what a socket address holds beside the final NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 // ---- buffers of a shard -------------------------------------------------------------------------
 
@@ -227,6 +242,7 @@ pub const MAX_TREE_DEPTH: usize = 8;
 
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
+    assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
     // What is large is not inline, neither in a connection's input nor in a slot.

@@ -23,6 +23,12 @@ impl Lines {
     }
 }
 
+/// Writes a line, or a few, to standard error in one piece: other threads write there too.
+pub(super) fn say(text: &str) {
+    // Whoever has closed it wants to hear nothing.
+    let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Says why the daemon ends, without waiting long for a reader: the process is to be gone in any case.
 pub(super) fn last_words(text: String) {
     let (done, written) = std::sync::mpsc::channel::<()>();

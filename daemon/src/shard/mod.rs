@@ -23,6 +23,7 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -30,8 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
-    ACCEPT_AGAIN, BODY_TIMEOUT, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, HEAD_TIMEOUT,
-    IDLE_TIMEOUT, LEAST_CONNECTIONS, MAX_CONNECTIONS, RING_ENTRIES, WRITE_TIMEOUT,
+    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS,
+    RING_ENTRIES,
 };
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
@@ -42,7 +43,29 @@ use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 use route::Router;
+pub(crate) use timeouts::Timeouts;
 use wheel::Wheel;
+
+/// What came in by a listener may ask for what is behind its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A TCP address, which anybody may reach.
+    Tcp,
+    /// The unix socket for requests to functions.
+    Unix,
+    /// The unix socket of the operator.
+    Admin,
+}
+
+/// A socket that listens, and does not block.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "shards take one listener yet"))]
+pub(crate) struct Listener {
+    /// The control thread's number for it; no two that live have the same.
+    pub(crate) number: u32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) door: Door,
+}
 
 /// What a shard is made of.
 pub(crate) struct ShardConfig {
@@ -56,26 +79,6 @@ pub(crate) struct ShardConfig {
     /// Only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
     pub(crate) timeouts: Timeouts,
-}
-
-/// How long clients may take. A body, and the reading of an answer, may take longer by what
-/// [`MIN_TRANSFER_RATE`](hairtrigger_sandbox::limits::MIN_TRANSFER_RATE) grants for what has moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timeouts {
-    /// A request's head, from its first byte.
-    pub(crate) head: Duration,
-    /// A request's body, from the end of its head.
-    pub(crate) body: Duration,
-    /// The reading of an answer, from its first byte.
-    pub(crate) write: Duration,
-    /// A connection without a request under way.
-    pub(crate) idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { head: HEAD_TIMEOUT, body: BODY_TIMEOUT, write: WRITE_TIMEOUT, idle: IDLE_TIMEOUT }
-    }
 }
 
 /// What a timer is for, in one word.
@@ -345,7 +348,7 @@ impl Shard {
                 exchange.keep_alive = false;
             }
         }
-        self.wheel.insert(self.now + nanoseconds(DRAIN_TIMEOUT), Alarm::Drain.pack());
+        self.wheel.insert(self.now + nanoseconds(self.timeouts.drain), Alarm::Drain.pack());
     }
 
     fn time_to_next_alarm(&self) -> Option<Duration> {

@@ -12,6 +12,7 @@ mod bodies;
 mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
+mod check;
 
 mod confinement;
 mod hostile;
