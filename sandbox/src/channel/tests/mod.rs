@@ -2,6 +2,7 @@
 
 mod exchange;
 mod hostile;
+mod large;
 mod races;
 mod wakes;
 
