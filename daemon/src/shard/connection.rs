@@ -67,6 +67,7 @@ pub(crate) struct Exchange {
     pub(crate) http10: bool,
     pub(crate) head_only: bool,
     pub(crate) prefers_text: bool,
+    pub(crate) takes_trailers: bool,
     pub(crate) stamps: Stamps,
 }
 
@@ -121,6 +122,7 @@ impl Exchange {
         Framing {
             keep_alive: self.keep_alive,
             http10: self.http10,
+            takes_trailers: self.takes_trailers,
             head_only: self.head_only,
             date: Some(date),
         }
@@ -409,6 +411,7 @@ mod tests {
             http10: false,
             head_only: false,
             prefers_text: false,
+            takes_trailers: false,
             stamps: Stamps::default(),
         }
     }

@@ -15,7 +15,7 @@ use super::connection::Phase;
 use super::function::{Dispatch, Flight, Live, Status};
 use super::parse::{Progress, parse_head};
 use super::pool::WorkerId;
-use super::reply::write_response;
+use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
 use crate::outcome::Outcome;
@@ -194,16 +194,19 @@ impl Shard {
                                 &mut connection.output,
                                 status,
                                 reply.headers.chain(timing),
+                                reply.trailers,
                                 &exchange.id,
                                 exchange.framing(date),
                                 reply.body.len() as u64,
                             );
                             match written {
-                                Ok(true) => {
-                                    reply.body.copy_to(&mut connection.output);
+                                Ok(Follows { body, tail }) => {
+                                    if body {
+                                        reply.body.copy_to(&mut connection.output);
+                                    }
+                                    connection.output.extend_from_slice(&tail);
                                     Outcome::Completed { status }
                                 }
-                                Ok(false) => Outcome::Completed { status },
                                 Err(bad) => Outcome::ProtocolViolation { what: bad.what() },
                             }
                         }

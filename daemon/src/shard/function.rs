@@ -270,6 +270,7 @@ impl Function {
             query: head.query.unwrap_or_default(),
             headers: scratch,
             header_count,
+            trailer_count: 0,
             body,
             invocation: &exchange.id,
             deadline_ns: deadline,

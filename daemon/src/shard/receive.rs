@@ -210,6 +210,7 @@ impl Shard {
             http10: head.version == Version::Http10,
             head_only: head.method == b"HEAD",
             prefers_text: head.prefers_text,
+            takes_trailers: head.takes_trailers,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
         if *local_only && !head.host.is_none_or(is_local) {
