@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,17 +11,22 @@ use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
 use crate::settings::{BadSettings, Mistake, Mistakes};
-use crate::shard::function::Profile;
 use crate::shard::route::{Conflict, Router};
+use crate::shard::version::Profile;
 
-/// A function that can be loaded.
-#[derive(Clone, Debug)]
+/// What tells one state of a file from another, as far as the file system does: device, inode, time of the last
+/// change in nanoseconds, and size in bytes.
+type Stamp = (u64, u64, i128, u64);
+
+/// A function that can be loaded. Two are equal if loading one in place of the other would change nothing.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Deployed {
     pub(crate) manifest: Manifest,
     /// The directory that the function sees.
     pub(crate) directory: PathBuf,
     /// The plugin's file in it.
     pub(crate) library: String,
+    stamp: Stamp,
 }
 
 /// The manifests below `root`, in the order of their paths.
@@ -152,10 +158,13 @@ impl Deployed {
         };
         let library = library.to_string_lossy().into_owned();
         let cannot = || format!("the plugin {} cannot be read", file.display());
-        if !fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?.is_file() {
+        let facts = fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?;
+        if !facts.is_file() {
             bail!("{} is no file", file.display());
         }
-        Ok(Self { manifest, directory: directory.to_owned(), library })
+        let changed = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
+        let stamp = (facts.dev(), facts.ino(), changed, facts.size());
+        Ok(Self { manifest, directory: directory.to_owned(), library, stamp })
     }
 
     /// As the sandbox takes it.

@@ -36,7 +36,7 @@ impl Shard {
         let Some(connection) = connections.get_mut(key) else { return };
         let Some(exchange) = &mut connection.exchange else { return };
         exchange.keep_alive &= whole;
-        let name = functions.get(exchange.function as usize).map(|function| &*function.profile.name);
+        let name = functions.name(exchange.function);
         let retry_after = match outcome {
             Outcome::Throttled | Outcome::Overloaded | Outcome::ShuttingDown | Outcome::InitFailed { .. } => {
                 Some(RETRY_AFTER_SECONDS)

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 
 use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BODY};
 
-use super::body::Body;
+use super::Door;
+use super::body::{Body, Content};
 use super::chunked::{Decoded, Decoder};
 use super::parse::{BodyLength, Progress};
 use super::reply::{Framing, HttpDate, InvocationId};
@@ -115,7 +116,13 @@ impl Stamps {
 impl Exchange {
     /// The request's body, which is in the connection's input unless it has a buffer of its `own`.
     pub(crate) fn body<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> &'a [u8] {
-        own.map_or_else(|| &input[self.head..self.length], Body::bytes)
+        self.content(input, own).bytes
+    }
+
+    /// As [`Exchange::body`], with its trailers.
+    pub(crate) fn content<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> Content<'a> {
+        let inline = || Content { bytes: &input[self.head..self.length], ..Content::default() };
+        own.map_or_else(inline, Body::content)
     }
 
     pub(crate) fn framing<'d>(&self, date: &'d HttpDate) -> Framing<'d> {
@@ -133,6 +140,8 @@ impl Exchange {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) fd: OwnedFd,
+    /// By which it came in.
+    pub(crate) door: Door,
     pub(crate) phase: Phase,
     /// Received and not yet done with; begins with the request under way.
     pub(crate) input: Vec<u8>,
@@ -171,9 +180,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(fd: OwnedFd) -> Self {
+    fn new(fd: OwnedFd, door: Door) -> Self {
         Self {
             fd,
+            door,
             phase: Phase::Head,
             input: Vec::new(),
             body: None,
@@ -297,7 +307,7 @@ impl Connections {
     }
 
     /// Takes a connection in; `None`, and it is closed, if there are `most` already.
-    pub(crate) fn insert(&mut self, fd: OwnedFd, most: usize) -> Option<Key> {
+    pub(crate) fn insert(&mut self, fd: OwnedFd, door: Door, most: usize) -> Option<Key> {
         let index = match self.free.pop() {
             _ if self.len() >= most => return None,
             Some(index) => index,
@@ -308,7 +318,7 @@ impl Connections {
             None => return None,
         };
         let place = &mut self.places[index as usize];
-        place.connection = Some(Box::new(Connection::new(fd)));
+        place.connection = Some(Box::new(Connection::new(fd, door)));
         Some(Key::new(index, place.generation))
     }
 
@@ -395,7 +405,7 @@ mod tests {
     }
 
     fn connection() -> Connection {
-        Connection::new(std::fs::File::open("/dev/null").expect("it is there").into())
+        Connection::new(std::fs::File::open("/dev/null").expect("it is there").into(), Door::Tcp)
     }
 
     fn exchange() -> Exchange {
@@ -471,7 +481,7 @@ mod tests {
     fn a_connection_that_rests_has_no_buffers() {
         let mut connections = Connections::default();
         let fd = || std::fs::File::open("/dev/null").expect("it is there").into();
-        let key = connections.insert(fd(), 2).expect("there is room");
+        let key = connections.insert(fd(), Door::Tcp, 2).expect("there is room");
         let connection = connections.equipped(key).expect("it is there");
         connection.input.extend_from_slice(b"abc");
         connection.output.reserve(1000);
@@ -480,7 +490,7 @@ mod tests {
         let connection = connections.get_mut(key).expect("it is there");
         assert_eq!((&*connection.input, connection.output.capacity()), (&b"abc"[..], 0));
         assert_eq!((connection.sending.capacity(), connections.spare.len()), (0, 1), "a long one is freed");
-        let other = connections.insert(fd(), 2).expect("there is room");
+        let other = connections.insert(fd(), Door::Tcp, 2).expect("there is room");
         let connection = connections.equipped(other).expect("it is there");
         assert!(connection.input.capacity() >= 1000 && connection.input.is_empty());
     }
