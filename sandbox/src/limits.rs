@@ -192,8 +192,9 @@ pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 pub const CHANNEL_DEPTH: u32 = 64;
 /// One slot of either region, in bytes: a descriptor and what is carried inline.
 pub const CHANNEL_SLOT: usize = 4096;
-/// Payloads beyond this in a slab have their pages given back afterwards, in bytes.
-pub const PUNCH_ABOVE: usize = 256 * 1024;
+/// Bodies beyond this are moved into and out of a channel by the kernel's own threads, while the shard serves
+/// others, and the pages that they took there are given back afterwards; in bytes.
+pub const LARGE_PAYLOAD: usize = 256 * 1024;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
@@ -268,6 +269,8 @@ const _: () = {
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
+    // What is large is not inline, neither in a connection's input nor in a slot.
+    assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
     assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);

@@ -8,8 +8,9 @@ use super::connection::{Connection, Exchange, Phase};
 use super::function::{Caller, Dispatch, Flight, Status};
 use super::handover::patience;
 use super::parse::{Progress, parse_head};
-use super::reply::write_response;
+use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
+use super::route::{Route, Target};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -27,12 +28,27 @@ impl Shard {
         let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
         match self.successor(function, body) {
             Ok(successor) => {
+                let route = self.route_to(key, successor);
                 if let Some(exchange) = self.exchange(Caller::Connection(key)) {
                     exchange.function = successor;
+                    exchange.route = route;
                 }
                 self.enter(Caller::Connection(key), successor);
             }
             Err(outcome) => self.answer_outcome(key, &outcome, true),
+        }
+    }
+
+    /// The route by which a version would have got a connection's request now. It may have lost the one by which its
+    /// forerunner got it; then it hears of none.
+    fn route_to(&mut self, key: Key, function: u32) -> u16 {
+        let Self { connections, routing, scratch, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return Target::DEFAULT };
+        let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
+        let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
+        match routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) if target.function == function => target.route,
+            Ok(_) | Err(_) => Target::DEFAULT,
         }
     }
 
@@ -130,8 +146,8 @@ impl Shard {
         // this is cheaper than copying them.
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = exchange.body(&connection.input, connection.body.as_deref());
-        let dispatch = function.post_head(&head, body, exchange, caller, *now, &mut scratch.encoded);
+        let content = exchange.content(&connection.input, connection.body.as_deref());
+        let dispatch = function.post_head(&head, content, exchange, caller, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
         connection.phase = Phase::Invoked;
@@ -278,16 +294,19 @@ impl Shard {
                             output,
                             status,
                             reply.headers.chain(timing),
+                            reply.trailers,
                             &exchange.id,
                             exchange.framing(date),
                             reply.body.len() as u64,
                         );
                         match written {
-                            Ok(true) => {
-                                reply.body.copy_to(output);
+                            Ok(Follows { body, tail }) => {
+                                if body {
+                                    reply.body.copy_to(output);
+                                }
+                                output.extend_from_slice(&tail);
                                 Outcome::Completed { status }
                             }
-                            Ok(false) => Outcome::Completed { status },
                             Err(bad) => Outcome::ProtocolViolation { what: bad.what() },
                         }
                     }
