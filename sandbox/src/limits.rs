@@ -174,6 +174,8 @@ pub const CHANNEL_SLOT: usize = 4096;
 /// Bodies beyond this are moved into and out of a channel by the kernel's own threads, while the shard serves
 /// others, and the pages that they took there are given back afterwards; in bytes.
 pub const LARGE_PAYLOAD: usize = 256 * 1024;
+/// Buffers beyond this are given back by the kernel's own threads, while the shard serves others, in bytes.
+pub const DISCARD_ASIDE: usize = 1 << 20;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.

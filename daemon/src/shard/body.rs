@@ -133,6 +133,16 @@ impl Body {
         }
     }
 
+    /// Lends a whole body, to be [given back](Body::give_back).
+    pub(crate) fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// See [`Body::lend`].
+    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+
     /// What has arrived.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

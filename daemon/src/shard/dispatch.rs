@@ -4,10 +4,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
+use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind, Span};
 use hairtrigger_sandbox::ending::Ending;
 use hairtrigger_sandbox::limits::{
-    GROW_AFTER, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
+    GROW_AFTER, LARGE_PAYLOAD, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
 };
 use hairtrigger_sandbox::{Ticket, Worker};
 
@@ -17,6 +17,7 @@ use super::parse::{Progress, parse_head};
 use super::pool::WorkerId;
 use super::reply::write_response;
 use super::ring::{Key, Token};
+use super::transfer::{Cargo, Holder};
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -67,6 +68,19 @@ impl Shard {
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         let body = exchange.body(&connection.input, connection.body.as_deref());
+        if body.len() > LARGE_PAYLOAD {
+            let length = body.len();
+            let begun = function.begin(&head, length, &exchange.id, *now, &mut scratch.encoded);
+            let Some((worker, span, file)) = begun else { return false };
+            exchange.stamps.dispatched = *now;
+            connection.phase = Phase::Posting;
+            let holder = Holder { function: function.index, worker };
+            let own_body = connection.body.as_mut().map(|body| body.lend());
+            let Some(body) = own_body else { unreachable!("a large body has a buffer of its own") };
+            self.clear_deadline(key);
+            self.transfer(Cargo::Request { caller: key, body }, holder, file, span);
+            return true;
+        }
         let dispatch = function.post(&head, body, &exchange.id, key, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
@@ -118,6 +132,9 @@ impl Shard {
             let Some(live) = functions.get_mut(function as usize).and_then(|f| f.worker(slot)) else {
                 continue;
             };
+            if live.reading {
+                continue;
+            }
             if !live.bell_armed {
                 live.bell_armed = true;
                 let count: *mut u64 = &raw mut *live.bell_count;
@@ -165,11 +182,12 @@ impl Shard {
     /// Takes one reply of one worker, if there is one.
     fn take_reply(&mut self, function: u32, slot: u16) -> bool {
         let Self { functions, connections, now, date, .. } = self;
+        let mut large = None;
         let Some(entry) = functions.get_mut(function as usize) else { return false };
         let limit = entry.profile.max_response;
         let timeout = entry.profile.timeout;
         let Some(live) = entry.worker(slot) else { return false };
-        if live.killed_for.is_some() {
+        if live.killed_for.is_some() || live.reading {
             return false;
         }
         let (id, flight) = (live.id, live.flights.front().copied());
@@ -188,6 +206,7 @@ impl Shard {
                     (ReplyKind::Response { status }, Some(connection)) => match &connection.exchange {
                         None => Outcome::ClientGone,
                         Some(exchange) => {
+                            let before = connection.output.len();
                             let timing = exchange.stamps.timing(reply.times, *now);
                             let timing = timing.as_ref().map(|text| (&b"server-timing"[..], text.as_bytes()));
                             let written = write_response(
@@ -199,6 +218,10 @@ impl Shard {
                                 reply.body.len() as u64,
                             );
                             match written {
+                                Ok(true) if let Some(span) = reply.body.large() => {
+                                    large = Some((std::mem::take(&mut connection.output), before, span));
+                                    Outcome::Completed { status }
+                                }
                                 Ok(true) => {
                                     reply.body.copy_to(&mut connection.output);
                                     Outcome::Completed { status }
@@ -215,6 +238,14 @@ impl Shard {
             self.fail_worker(function, slot, outcome);
             return false;
         }
+        if let (Some((output, before, span)), Some(flight)) = (large, flight) {
+            self.take_large(Holder { function, worker: id }, flight.connection, output, before, span);
+            return false;
+        }
+        self.clear_request(Holder { function, worker: id });
+        let Self { functions, now, .. } = self;
+        let Some(entry) = functions.get_mut(function as usize) else { return false };
+        let Some(live) = entry.worker(slot) else { return false };
         live.channel.done_with_reply();
         let (flight, lasted) = live.first_ended(*now, timeout);
         let more = !live.flights.is_empty();
@@ -232,6 +263,27 @@ impl Shard {
         }
         self.serve_queue(function);
         true
+    }
+
+    /// Has the body of a reply read; until then its worker begins nothing.
+    fn take_large(&mut self, holder: Holder, caller: Key, mut output: Vec<u8>, before: usize, span: Span) {
+        let Holder { function, worker } = holder;
+        let now = self.now;
+        let Some(entry) = self.functions.get_mut(function as usize) else { return };
+        let timeout = entry.profile.timeout;
+        let Some(live) = entry.worker(worker.slot) else { return };
+        let (_, lasted) = live.first_ended(now, timeout);
+        live.reading = true;
+        let file = output.try_reserve_exact(span.length).ok();
+        let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
+        entry.stillborn = 0;
+        entry.served(lasted);
+        if let Some(file) = file {
+            self.transfer(Cargo::Reply { caller, output, before }, holder, file, span);
+        } else {
+            self.reply_is_read(holder);
+            self.reply_has_come(caller, output, before, false);
+        }
     }
 
     /// The worker is not to be believed any more: it is killed, and whom it served hears why.
@@ -266,7 +318,7 @@ impl Shard {
 
     /// Puts requests that no worker has begun back to where they came from: the head of the queue. They may
     /// wait as long as a request may, counted from when they were first ready.
-    fn wait_again(&mut self, function: u32, flights: Vec<Flight>) {
+    pub(super) fn wait_again(&mut self, function: u32, flights: Vec<Flight>) {
         for flight in flights.into_iter().rev() {
             let Some(connection) = self.connections.get_mut(flight.connection) else { continue };
             let Some(exchange) = &mut connection.exchange else { continue };
@@ -282,7 +334,7 @@ impl Shard {
     }
 
     /// Gives free workers to those who wait.
-    fn serve_queue(&mut self, function: u32) {
+    pub(super) fn serve_queue(&mut self, function: u32) {
         loop {
             let Some(entry) = self.functions.get_mut(function as usize) else { return };
             let Some(&(key, _)) = entry.queue.front() else { return };
@@ -449,7 +501,7 @@ impl Shard {
         let limit: Duration = entry.profile.timeout;
         let Some(live) = entry.worker_of(slot, key.generation) else { return };
         live.timer = None;
-        if live.deadline == u64::MAX {
+        if live.deadline == u64::MAX || live.reading {
             return;
         }
         if live.look_at() > self.now {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
+use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
@@ -65,6 +65,8 @@ pub(crate) struct Live {
     /// Takes the bell's count while [`Live::bell_armed`].
     pub(crate) bell_count: Box<u64>,
     pub(crate) bell_armed: bool,
+    /// Whether its last reply is still being read; it begins nothing before that.
+    pub(crate) reading: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
     /// Whether it has answered anything.
@@ -85,15 +87,33 @@ impl Live {
     /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
     /// first flight.
     pub(crate) fn look_at(&self) -> u64 {
-        if self.flights.len() > 1 {
+        if self.reading {
+            u64::MAX
+        } else if self.flights.len() > 1 {
             self.deadline.min(self.head_since + nanoseconds(WAIT_IN_CHANNEL))
         } else {
             self.deadline
         }
     }
 
+    /// Posts the request that was begun, once its body is written.
+    pub(crate) fn finish_post(&mut self, connection: Key, now: u64, timeout: Duration) -> Posted {
+        let posted = self.channel.finish_post(now.saturating_add(nanoseconds(timeout)));
+        if posted != Posted::Full {
+            self.has_one_more(connection, now, timeout);
+        }
+        posted
+    }
+
+    fn has_one_more(&mut self, connection: Key, now: u64, timeout: Duration) {
+        self.flights.push_back(Flight { connection, sequence: self.channel.last_posted() });
+        if self.flights.len() == 1 {
+            self.head_changed(now, timeout);
+        }
+    }
+
     /// The first flight is another one, or none.
-    fn head_changed(&mut self, now: u64, timeout: Duration) {
+    pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
         self.head_since = now;
         self.deadline =
             if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
@@ -203,6 +223,7 @@ impl Function {
             timer: None,
             bell_count: Box::new(0),
             bell_armed: false,
+            reading: false,
             listed: false,
             served: false,
             arrived: now,
@@ -232,37 +253,42 @@ impl Function {
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
         };
-        scratch.clear();
-        let mut header_count = 0;
-        let mut timed = false;
-        for (name, value) in head.headers.iter() {
-            timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
-            RequestView::encode_header(scratch, name, value);
-            header_count += 1;
-        }
         // Of one that waits in the channel the time begins later; this is what its function is told.
         let deadline = now.saturating_add(nanoseconds(timeout));
-        let posted = live.channel.post(&RequestView {
-            method: head.method,
-            path: head.path,
-            query: head.query.unwrap_or_default(),
-            headers: scratch,
-            header_count,
-            body,
-            invocation: id,
-            deadline_ns: deadline,
-            timed,
-        });
+        let posted = live.channel.post(&view(head, body, id, deadline, scratch));
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.
             self.pool.release(worker, now);
             return Dispatch::Wait;
         }
-        live.flights.push_back(Flight { connection, sequence: live.channel.last_posted() });
-        if live.flights.len() == 1 {
-            live.head_changed(now, timeout);
-        }
+        live.has_one_more(connection, now, timeout);
         Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+    }
+
+    /// Reserves a worker, if one is free, for a request whose body is large: the worker, and where the body is to be
+    /// written in its request file before [`Live::finish_post`].
+    pub(crate) fn begin(
+        &mut self,
+        head: &Head<'_>,
+        body_len: usize,
+        id: &InvocationId,
+        now: u64,
+        scratch: &mut Vec<u8>,
+    ) -> Option<(WorkerId, Span, OwnedFd)> {
+        let worker = self.pool.take()?;
+        let live = self.workers.get_mut(usize::from(worker.slot)).and_then(Option::as_deref_mut);
+        let Some(live) = live else { unreachable!("the pool gives out only workers that are there") };
+        let span = live.channel.begin_post(&view(head, b"", id, 0, scratch), body_len);
+        let file = live.channel.request_file().try_clone_to_owned();
+        let (Some(span), Ok(file)) = (span, file) else {
+            // The slab is in use, or descriptors are short. What was begun by somebody else stays.
+            if span.is_some() {
+                live.channel.abandon_post();
+            }
+            self.pool.release(worker, now);
+            return None;
+        };
+        Some((worker, span, file))
     }
 
     /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's
@@ -281,5 +307,34 @@ impl Function {
             self.depth = depth;
             self.pool.set_depth(depth);
         }
+    }
+}
+
+/// A request as a channel takes it; `scratch` takes its fields.
+fn view<'a>(
+    head: &Head<'a>,
+    body: &'a [u8],
+    id: &'a InvocationId,
+    deadline_ns: u64,
+    scratch: &'a mut Vec<u8>,
+) -> RequestView<'a> {
+    scratch.clear();
+    let mut header_count = 0;
+    let mut timed = false;
+    for (name, value) in head.headers.iter() {
+        timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
+        RequestView::encode_header(scratch, name, value);
+        header_count += 1;
+    }
+    RequestView {
+        method: head.method,
+        path: head.path,
+        query: head.query.unwrap_or_default(),
+        headers: scratch,
+        header_count,
+        body,
+        invocation: id,
+        deadline_ns,
+        timed,
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod function;
 pub(crate) mod pool;
 
 mod dispatch;
+mod transfer;
 mod wheel;
 
 mod answer;
@@ -44,6 +45,7 @@ use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 use route::Router;
 pub(crate) use timeouts::Timeouts;
+use transfer::Transfers;
 use wheel::Wheel;
 
 /// What came in by a listener may ask for what is behind its door.
@@ -182,6 +184,7 @@ pub(crate) struct Shard {
     #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
     departed: Vec<Box<function::Live>>,
     retired: Vec<Retired>,
+    transfers: Transfers,
     /// Connections whose input is to be looked at again: their answers are out.
     answered: Vec<Key>,
     draining: bool,
@@ -219,6 +222,7 @@ impl Shard {
             most_connections: most_connections(workers)?,
             departed: Vec::new(),
             retired: Vec::new(),
+            transfers: Transfers::default(),
             answered: Vec::with_capacity(1024),
             draining: false,
             drained_out: false,
@@ -232,6 +236,8 @@ impl Shard {
         while !self.finished() {
             self.turn()?;
         }
+        // The kernel may still write to what these hold, or read from it. The process ends soon.
+        std::mem::forget((self.connections, self.transfers, self.functions, self.retired));
         Ok(())
     }
 
@@ -270,6 +276,7 @@ impl Shard {
             Token::Accept => self.accepted(completion),
             Token::Receive(key) => self.received(completion, key),
             Token::Fill(key) => self.filled(completion, key),
+            Token::Transfer(key) => self.moved(completion, key),
             Token::Send(key) => self.sent(completion, key),
             Token::Bell(key) => self.rung(key),
             Token::Inbox => self.take_messages(),

@@ -118,7 +118,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let wanted = match connection.phase {
             Phase::Body if connection.body.as_ref().is_some_and(|body| body.is_long()) => Receive::Direct,
-            Phase::Head | Phase::Queued | Phase::Invoked => {
+            Phase::Head | Phase::Queued | Phase::Posting | Phase::Invoked => {
                 let own = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
                 let ahead = connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER;
                 if ahead { Receive::No } else { Receive::Any }
@@ -175,7 +175,12 @@ impl Shard {
             }
             Phase::Head => self.look_at_head(key),
             Phase::Body => self.look_at_body(key),
-            Phase::Queued | Phase::Invoked | Phase::Flushing | Phase::Lingering | Phase::Closed => Next::Wait,
+            Phase::Queued
+            | Phase::Posting
+            | Phase::Invoked
+            | Phase::Flushing
+            | Phase::Lingering
+            | Phase::Closed => Next::Wait,
         }
     }
 
@@ -410,7 +415,8 @@ impl Shard {
             self.send(key);
             return;
         }
-        connection.all_sent();
+        let buffer = connection.all_sent();
+        self.discard(buffer);
         let Some(connection) = self.count_output(key) else { return };
         if !connection.output.is_empty() {
             self.flush(key);
@@ -438,12 +444,21 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.phase = Phase::Flushing;
         connection.input.clear();
-        self.body_bytes -= connection.end_exchange();
+        self.end_exchange(key);
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.output.is_empty() && !connection.send_armed {
             self.linger(key);
         } else {
             self.flush(key);
         }
+    }
+
+    /// Forgets the request under way.
+    pub(super) fn end_exchange(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (counted, buffer) = connection.end_exchange();
+        self.body_bytes -= counted;
+        self.discard(buffer);
     }
 
     fn linger(&mut self, key: Key) {
@@ -465,7 +480,7 @@ impl Shard {
             let queued = connection.phase == Phase::Queued;
             let function = connection.exchange.as_ref().map(|exchange| exchange.function);
             connection.phase = Phase::Closed;
-            self.body_bytes -= connection.end_exchange();
+            self.end_exchange(key);
             if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f as usize))) {
                 entry.queue.retain(|(waiting, _)| *waiting != key);
             }
@@ -534,6 +549,7 @@ impl Shard {
             Phase::Queued => self.waited_too_long(key),
             Phase::Head
             | Phase::Body
+            | Phase::Posting
             | Phase::Invoked
             | Phase::Flushing
             | Phase::Lingering
