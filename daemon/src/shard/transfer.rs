@@ -11,7 +11,7 @@ use hairtrigger_sandbox::limits::DISCARD_ASIDE;
 
 use super::Shard;
 use super::connection::Phase;
-use super::function::Flight;
+use super::function::{Begun, Caller, Flight, Live};
 use super::pool::WorkerId;
 use super::ring::{Completion, Key};
 use crate::outcome::Outcome;
@@ -25,12 +25,12 @@ pub(super) struct Holder {
 
 /// What moves, and what for.
 #[derive(Debug)]
-pub(super) enum Cargo {
-    /// The body of this connection's request, into a worker's request file. The last bytes are still to be written.
-    Request { caller: Key, body: Vec<u8> },
-    /// The body of this connection's answer, from a worker's reply file; to be appended to `output`, of which all
-    /// but the first `before` bytes are the answer's head.
-    Reply { caller: Key, output: Vec<u8>, before: usize },
+enum Cargo {
+    /// The body of a request, into a worker's request file. The last bytes are still to be written.
+    Request { caller: Caller, body: Vec<u8> },
+    /// The body of an answer, from a worker's reply file; to be appended to `output`, of which all but the first
+    /// `before` bytes are the answer's head.
+    Reply { caller: Caller, output: Vec<u8>, before: usize },
     /// Pages of a reply file that was read.
     ReplyPages,
     /// Pages of a request file that is not used.
@@ -80,20 +80,50 @@ impl Transfers {
 }
 
 impl Shard {
-    /// Begins to move `cargo` between a worker's file and memory.
-    pub(super) fn transfer(&mut self, cargo: Cargo, holder: Holder, file: OwnedFd, span: Span) {
-        self.begin(Transfer::File { cargo, holder, file, span });
+    /// Has the body of a request written into the channel of the worker that was reserved for it.
+    pub(super) fn post_large(&mut self, caller: Caller, function: u32, begun: Begun, body: Vec<u8>) {
+        let Begun { worker, file, span } = begun;
+        let holder = Holder { function, worker };
+        self.start(Transfer::File { cargo: Cargo::Request { caller, body }, holder, file, span });
+    }
+
+    /// Has the body of a reply read; until then its worker begins nothing.
+    pub(super) fn take_large(
+        &mut self,
+        holder: Holder,
+        caller: Caller,
+        mut output: Vec<u8>,
+        before: usize,
+        span: Span,
+    ) {
+        let Holder { function, worker } = holder;
+        let now = self.now;
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let timeout = entry.profile.timeout;
+        let Some(live) = entry.worker(worker.slot) else { return };
+        let (_, lasted) = live.first_ended(now, timeout);
+        live.reading = true;
+        let file = output.try_reserve_exact(span.length).ok();
+        let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
+        entry.stillborn = 0;
+        entry.served(lasted);
+        if let Some(file) = file {
+            self.start(Transfer::File { cargo: Cargo::Reply { caller, output, before }, holder, file, span });
+        } else {
+            self.reply_is_read(holder);
+            self.reply_has_come(caller, output, before, false);
+        }
     }
 
     /// Frees memory; much of it without stopping the shard.
     pub(super) fn discard(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() > DISCARD_ASIDE {
             bytes.clear();
-            self.begin(Transfer::Discard(bytes));
+            self.start(Transfer::Discard(bytes));
         }
     }
 
-    fn begin(&mut self, transfer: Transfer) {
+    fn start(&mut self, transfer: Transfer) {
         let Self { transfers, ring, .. } = self;
         let Some(key) = transfers.insert(transfer) else { return };
         let Some(Some(transfer)) = transfers.places.get_mut(key.index as usize) else { return };
@@ -140,7 +170,7 @@ impl Shard {
             Cargo::RequestPages => return self.request_is_cleared(holder),
         }
         if span.length > 0 && (count > 0 || again) {
-            return self.begin(Transfer::File { cargo, holder, file, span });
+            return self.start(Transfer::File { cargo, holder, file, span });
         }
         let whole = span.length == 0;
         match cargo {
@@ -154,23 +184,20 @@ impl Shard {
     }
 
     /// The body of a request is in the channel, or cannot be put there: `whole` says which.
-    fn request_is_written(&mut self, holder: Holder, caller: Key, body: Vec<u8>, whole: bool) {
+    fn request_is_written(&mut self, holder: Holder, caller: Caller, body: Vec<u8>, whole: bool) {
         let Holder { function, worker } = holder;
-        let waiting =
-            self.connections.get_mut(caller).filter(|connection| connection.phase == Phase::Posting);
-        let wanted = waiting.is_some();
-        match waiting.and_then(|connection| connection.body.as_mut()) {
-            Some(own) => own.give_back(body),
-            None => self.discard(body),
-        }
+        let wanted = self.give_body_back(caller, body);
         let now = self.now;
-        let Some(entry) = self.functions.get_mut(function as usize) else { return };
+        let Some(entry) = self.functions.get_mut(function) else {
+            unreachable!("a version stays while bodies are on their way to its workers")
+        };
+        entry.away -= 1;
         let timeout = entry.profile.timeout;
         let live = entry.worker_of(worker.slot, worker.generation).filter(|live| live.killed_for.is_none());
         let Some(live) = live else {
             // It has gone meanwhile. It had not begun this.
             if wanted {
-                self.wait_again(function, vec![Flight { connection: caller, sequence: 0 }]);
+                self.wait_again(function, vec![Flight { caller, sequence: 0 }]);
                 self.serve_queue(function);
                 self.want_workers(function);
             }
@@ -179,35 +206,63 @@ impl Shard {
         let posted = if wanted && whole { live.finish_post(caller, now, timeout) } else { Posted::Full };
         if posted == Posted::Full {
             live.channel.abandon_post();
-            entry.pool.release(worker, now);
+            entry.release(worker, now);
             if wanted {
                 // The host has no memory for it, which is the one thing that goes wrong here.
-                self.answer_outcome(caller, &Outcome::Overloaded, true);
+                self.answer_caller(caller, &Outcome::Overloaded);
             }
             self.serve_queue(function);
             return;
         }
-        if let Some(connection) = self.connections.get_mut(caller) {
+        if let Some(exchange) = self.exchange(caller) {
+            exchange.stamps.dispatched = now;
+        }
+        if let Caller::Connection(key) = caller
+            && let Some(connection) = self.connections.get_mut(key)
+        {
             connection.phase = Phase::Invoked;
-            if let Some(exchange) = &mut connection.exchange {
-                exchange.stamps.dispatched = now;
-            }
         }
         self.posted(function, worker.slot, posted == Posted::MustWake);
     }
 
+    /// Gives the caller back what it lent; whether it still waits.
+    fn give_body_back(&mut self, caller: Caller, body: Vec<u8>) -> bool {
+        let left = match caller {
+            Caller::Connection(key) => {
+                let connection = self.connections.get_mut(key).filter(|c| c.phase == Phase::Posting);
+                match connection.and_then(|connection| connection.body.as_mut()) {
+                    Some(own) => {
+                        own.give_back(body);
+                        Ok(())
+                    }
+                    None => Err(body),
+                }
+            }
+            Caller::Parcel(key) => self.parcels.give_back(key, body),
+        };
+        left.map_err(|body| self.discard(body)).is_ok()
+    }
+
     /// The body of an answer is behind its head, or could not be read: `whole` says which.
-    pub(super) fn reply_has_come(&mut self, caller: Key, mut output: Vec<u8>, before: usize, whole: bool) {
-        let connection =
-            self.connections.get_mut(caller).filter(|connection| connection.phase == Phase::Invoked);
-        let Some(connection) = connection else { return self.discard(output) };
-        if whole {
-            connection.output = output;
-            self.answered(caller);
-        } else {
+    fn reply_has_come(&mut self, caller: Caller, mut output: Vec<u8>, before: usize, whole: bool) {
+        if !whole {
             output.truncate(before);
-            connection.output = output;
-            self.answer_outcome(caller, &Outcome::Overloaded, true);
+        }
+        let key = match caller {
+            Caller::Connection(key) => key,
+            Caller::Parcel(key) => {
+                let result = if whole { Ok(output) } else { Err(Outcome::Overloaded) };
+                return self.return_parcel(key, result);
+            }
+        };
+        let connection =
+            self.connections.get_mut(key).filter(|connection| connection.phase == Phase::Invoked);
+        let Some(connection) = connection else { return self.discard(output) };
+        connection.output = output;
+        if whole {
+            self.answered(key);
+        } else {
+            self.answer_outcome(key, &Outcome::Overloaded, true);
         }
     }
 
@@ -215,24 +270,24 @@ impl Shard {
     fn clear_reply(&mut self, holder: Holder, file: OwnedFd) {
         let Some(live) = self.holder(holder) else { return };
         match live.channel.clear_reply() {
-            Some(span) => self.begin(Transfer::File { cargo: Cargo::ReplyPages, holder, file, span }),
+            Some(span) => self.start(Transfer::File { cargo: Cargo::ReplyPages, holder, file, span }),
             None => self.reply_is_read(holder),
         }
     }
 
     /// The worker may use the place of its reply, and get the next request.
-    pub(super) fn reply_is_read(&mut self, holder: Holder) {
+    fn reply_is_read(&mut self, holder: Holder) {
         let Holder { function, worker } = holder;
         self.clear_request(holder);
         let now = self.now;
-        let Some(entry) = self.functions.get_mut(function as usize) else { return };
+        let Some(entry) = self.functions.get_mut(function) else { return };
         let timeout = entry.profile.timeout;
         let Some(live) = entry.worker_of(worker.slot, worker.generation) else { return };
         live.channel.done_with_reply();
         live.reading = false;
         live.head_changed(now, timeout);
         let more = !live.flights.is_empty();
-        entry.pool.release(worker, now);
+        entry.release(worker, now);
         if more {
             self.posted(function, worker.slot, false);
         }
@@ -244,7 +299,9 @@ impl Shard {
         let Some(live) = self.holder(holder) else { return };
         let Some(span) = live.channel.clear_request() else { return };
         match live.channel.request_file().try_clone_to_owned() {
-            Ok(file) => self.transfer(Cargo::RequestPages, holder, file, span),
+            Ok(file) => {
+                self.start(Transfer::File { cargo: Cargo::RequestPages, holder, file, span });
+            }
             // They stay until the next large request is done.
             Err(_) => self.request_is_cleared(holder),
         }
@@ -257,7 +314,7 @@ impl Shard {
         }
     }
 
-    fn holder(&mut self, Holder { function, worker }: Holder) -> Option<&mut super::function::Live> {
-        self.functions.get_mut(function as usize)?.worker_of(worker.slot, worker.generation)
+    fn holder(&mut self, Holder { function, worker }: Holder) -> Option<&mut Live> {
+        self.functions.get_mut(function)?.worker_of(worker.slot, worker.generation)
     }
 }
