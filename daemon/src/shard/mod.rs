@@ -5,6 +5,7 @@ pub(crate) mod ring;
 mod body;
 mod connection;
 mod receive;
+mod send;
 
 pub(crate) mod chunked;
 pub(crate) mod parse;
