@@ -84,10 +84,11 @@ pub const CHUNKED_SLICE: usize = 64 * 1024;
 /// What is received of a body that nobody wants, to keep its connection, in bytes; before a longer one the
 /// connection is closed.
 pub const SKIPPED_BODY: u64 = 64 * 1024;
-/// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
+/// Bodies of requests that the daemon holds at a time, as far as they were received, in bytes. Each shard has its
+/// share; beyond it: 503, unless it is the shard's only one.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
-/// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
-pub const MAX_OUTPUT_BYTES: usize = 1 << 30;
+/// Unsent output of all connections, in bytes. Each shard has its share; beyond it, requests are refused: 503.
+pub const MAX_OUTPUT_BYTES: u64 = 1 << 30;
 /// How long after descriptors were short connections are accepted again.
 pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Fewer connections than this are not worth starting for.
@@ -195,6 +196,8 @@ pub const CHANNEL_SLOT: usize = 4096;
 /// Bodies beyond this are moved into and out of a channel by the kernel's own threads, while the shard serves
 /// others, and the pages that they took there are given back afterwards; in bytes.
 pub const LARGE_PAYLOAD: usize = 256 * 1024;
+/// Buffers beyond this are given back by the kernel's own threads, while the shard serves others, in bytes.
+pub const DISCARD_ASIDE: usize = 1 << 20;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
