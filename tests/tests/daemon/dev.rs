@@ -40,7 +40,8 @@ fn sources(home: &Home) {
     write(&root.join("left-out/function.toml"), "name = \"left-out\"\ndev = false\n");
 }
 
-fn dev(home: &Home) -> Command {
+/// `hairtrigger dev` for the functions of this home.
+pub(crate) fn dev(home: &Home) -> Command {
     let mut command = Command::new(artefacts::daemon());
     command.arg("dev").arg(home.functions()).args(["--listen", "127.0.0.1:0", "--state"]);
     command.arg(home.path().join("state"));

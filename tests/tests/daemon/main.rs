@@ -19,7 +19,9 @@ mod capacity;
 mod deadline;
 mod life;
 
+mod authoring;
 mod dev;
+mod invoke;
 mod thumbnail;
 
 /// Functions in C, by the name of their source in `tests/functions/`.
