@@ -12,7 +12,7 @@ mod sink;
 mod state;
 mod watched;
 
-use hairtrigger_sandbox::limits::LAST_LINES;
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::shard::inbox::{Inbox, ToShard};
 use crate::shard::{Shard, ShardConfig};
 use holds::Holds;
+use listener::Listeners;
 use log::Log;
 use registry::Deployed;
 use watched::Watched;
@@ -45,6 +46,11 @@ pub(crate) trait Front {
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
 }
+
+/// The host, or who started the daemon, does not allow what confines functions.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotConfine(pub(crate) String);
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -68,18 +74,24 @@ pub(crate) fn run(
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
-    let listener = listener::bind(config.listen)?;
-    let address = listener.local_addr()?;
+    let mut listeners = Listeners::default();
+    // One shard, one address, until a shard takes more.
+    let one = Config { listen: config.listen[..1].to_vec(), socket: None, admin: None, ..config.clone() };
+    let prepared = listeners.prepare(&one, 1, BIND_PATIENCE)?;
+    let mut change = listeners.commit(prepared)?;
+    let address = listeners.addresses()[0];
+    let listener = change.new.remove(0).remove(0).socket;
     let inbox = Arc::new(Inbox::new()?);
     let (sink, heard) = sink::sink(Arc::clone(&inbox));
     let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
     let shard = start_shard(ShardConfig {
         number: 0,
-        listener: listener.into(),
+        listener,
         functions: functions.iter().map(Deployed::profile).collect(),
         warden: sandbox.handle(),
         inbox: Arc::clone(&inbox),
         local_only,
+        timeouts: config.timeouts,
     })?;
     log.event(front.serving(address, &removed));
     for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
@@ -107,7 +119,8 @@ pub(crate) fn run(
 fn require_root() -> Result<()> {
     // SAFETY: takes no pointers and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("hairtrigger confines functions at level full, for which it must be started as root");
+        let sentence = "hairtrigger confines functions at level full, for which it must be started as root";
+        return Err(CannotConfine(sentence.to_owned()).into());
     }
     Ok(())
 }
@@ -130,7 +143,11 @@ fn require_confinements(config: &Config) -> Result<()> {
     if lacking.is_empty() {
         return Ok(());
     }
-    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
+    Err(CannotConfine(format!(
+        "this host cannot confine functions; `hairtrigger doctor` says more\n  {}",
+        lacking.join("\n  ")
+    ))
+    .into())
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

@@ -9,6 +9,7 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
+use crate::settings::{BadSettings, Mistake, Mistakes};
 use crate::shard::function::Profile;
 
 /// A function that can be loaded.
@@ -62,19 +63,44 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Reads the functions below `root` that say where their plugin is.
-pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>> {
-    let mut functions = Vec::new();
-    for path in find(root)? {
-        let manifest = Manifest::load(&path)?;
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name.
+pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
+    let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
+    let paths = bad.note(paths).unwrap_or_default();
+    if paths.len() > MAX_FUNCTIONS {
+        let count = paths.len();
+        bad.add(Mistake::of(
+            root,
+            format_args!("there are {count} functions; one daemon takes {MAX_FUNCTIONS}"),
+        ));
+        return Vec::new();
+    }
+    let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
+    let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
+    let mut names = BTreeMap::new();
+    for (path, manifest) in &manifests {
+        if let Some(other) = names.insert(&manifest.name, path) {
+            let (name, other) = (&manifest.name, other.display());
+            bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
+        }
+    }
+    manifests
+}
+
+/// Reads the functions below `root` that say where their plugin is: all of them, or what is wrong with any.
+pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
+    let mut bad = Mistakes::default();
+    let manifests = manifests(root, &mut bad);
+    let with_plugin = |(path, manifest): (PathBuf, Manifest)| {
         let Some(library) = &manifest.library else {
-            bail!("{}: serve needs the key library, the path of the plugin's file", path.display());
+            let sentence = "serve needs the key library, the path of the plugin's file";
+            return Err(Mistake::of(&path, sentence).into());
         };
         let file = path.parent().unwrap_or(root).join(library);
-        functions.push(Deployed::new(manifest, &file).with_context(|| path.display().to_string())?);
-    }
-    distinct(&functions)?;
-    Ok(functions)
+        Deployed::new(manifest, &file).map_err(|error| Mistake::of(&path, format_args!("{error:#}")).into())
+    };
+    let functions = manifests.into_iter().filter_map(|function| bad.note(with_plugin(function))).collect();
+    bad.unless_any(functions)
 }
 
 /// No two of one name, and no more than there may be.
@@ -105,6 +131,10 @@ impl Deployed {
             bail!("{} is no file", file.display());
         };
         let library = library.to_string_lossy().into_owned();
+        let cannot = || format!("the plugin {} cannot be read", file.display());
+        if !fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?.is_file() {
+            bail!("{} is no file", file.display());
+        }
         Ok(Self { manifest, directory: directory.to_owned(), library })
     }
 

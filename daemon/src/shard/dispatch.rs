@@ -66,7 +66,7 @@ impl Shard {
         // this is cheaper than copying them.
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = &connection.input[head.head_len..exchange.length];
+        let body = exchange.body(&connection.input, connection.body.as_deref());
         let dispatch = function.post(&head, body, &exchange.id, key, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;

@@ -2,9 +2,11 @@
 
 pub(crate) mod ring;
 
+mod body;
 mod connection;
 mod receive;
 
+pub(crate) mod chunked;
 pub(crate) mod parse;
 
 pub(crate) mod route;
@@ -21,6 +23,7 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -28,8 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
-    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, LEAST_CONNECTIONS,
-    MAX_CONNECTIONS, RING_ENTRIES,
+    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS,
+    RING_ENTRIES,
 };
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
@@ -40,7 +43,29 @@ use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 use route::Router;
+pub(crate) use timeouts::Timeouts;
 use wheel::Wheel;
+
+/// What came in by a listener may ask for what is behind its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A TCP address, which anybody may reach.
+    Tcp,
+    /// The unix socket for requests to functions.
+    Unix,
+    /// The unix socket of the operator.
+    Admin,
+}
+
+/// A socket that listens, and does not block.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "shards take one listener yet"))]
+pub(crate) struct Listener {
+    /// The control thread's number for it; no two that live have the same.
+    pub(crate) number: u32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) door: Door,
+}
 
 /// What a shard is made of.
 pub(crate) struct ShardConfig {
@@ -53,6 +78,7 @@ pub(crate) struct ShardConfig {
     pub(crate) inbox: Arc<Inbox>,
     /// Only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// What a timer is for, in one word.
@@ -139,6 +165,7 @@ pub(crate) struct Shard {
     inbox: Arc<Inbox>,
     inbox_count: Box<u64>,
     local_only: bool,
+    timeouts: Timeouts,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -181,6 +208,7 @@ impl Shard {
             inbox: config.inbox,
             inbox_count: Box::new(0),
             local_only: config.local_only,
+            timeouts: config.timeouts,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",
@@ -241,6 +269,7 @@ impl Shard {
         match completion.token {
             Token::Accept => self.accepted(completion),
             Token::Receive(key) => self.received(completion, key),
+            Token::Fill(key) => self.filled(completion, key),
             Token::Send(key) => self.sent(completion, key),
             Token::Bell(key) => self.rung(key),
             Token::Inbox => self.take_messages(),
@@ -319,7 +348,7 @@ impl Shard {
                 exchange.keep_alive = false;
             }
         }
-        self.wheel.insert(self.now + nanoseconds(DRAIN_TIMEOUT), Alarm::Drain.pack());
+        self.wheel.insert(self.now + nanoseconds(self.timeouts.drain), Alarm::Drain.pack());
     }
 
     fn time_to_next_alarm(&self) -> Option<Duration> {

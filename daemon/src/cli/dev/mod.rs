@@ -68,8 +68,8 @@ pub(super) fn run(options: Options) -> Result<()> {
         say(&format!("left out {skipped} functions that say dev = false"));
     }
     let mut config = Config::for_functions(directory);
-    config.listen = options.listen;
-    config.state = state;
+    config.listen = vec![options.listen];
+    config.set_state(state);
     control::run(&config, functions, &Lines::new(true), true)
 }
 

@@ -6,7 +6,6 @@ mod target;
 
 use std::io::{Read, Write, stdin, stdout};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::limits::MAX_REQUEST;
@@ -14,12 +13,11 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 
+use super::exit::Exit;
 use super::front::say;
 use client::{Address, Failed};
 use report::Answer;
 
-/// Exit code: there is no daemon.
-const NO_DAEMON: u8 = 5;
 /// Asks for the stages of the invocation.
 const TIMING: HeaderName = HeaderName::from_static("x-hairtrigger-timing");
 
@@ -58,8 +56,8 @@ pub(super) struct Options {
     socket: Option<PathBuf>,
 }
 
-/// Invokes. The exit code is 0 for an answer below 400, 1 for another, and 5 if there is no daemon.
-pub(super) fn run(options: Options) -> Result<ExitCode> {
+/// Invokes: a success is an answer below 400.
+pub(super) fn run(options: Options) -> Result<Exit> {
     let body = body(&options)?;
     let addresses = match (options.address, options.socket) {
         (Some(address), _) => vec![address],
@@ -89,13 +87,13 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
     let answer = match runtime.block_on(client::exchange(&addresses, request)) {
         Ok(answer) => answer,
         Err(Failed::NoDaemon(sentence)) => {
-            super::front::last_words(format!("hairtrigger: {sentence}"));
-            return Ok(ExitCode::from(NO_DAEMON));
+            say(&format!("hairtrigger: {sentence}"));
+            return Ok(Exit::NoDaemon);
         }
         Err(Failed::Exchange(error)) => return Err(error),
     };
     print(&answer, json, timing)?;
-    Ok(if answer.status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if answer.status < 400 { Exit::Success } else { Exit::Failure })
 }
 
 fn print(answer: &Answer, json: bool, timing: bool) -> Result<()> {
