@@ -10,6 +10,7 @@ pub mod janitor;
 mod landlock;
 pub mod level;
 pub mod limits;
+pub mod mark;
 pub mod policy;
 pub mod probe;
 pub mod runner;

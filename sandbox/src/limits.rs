@@ -211,6 +211,9 @@ pub const UID_COUNT: u32 = 65_536;
 pub const MAX_LOG_LINE: usize = 8 * 1024;
 /// Output of a worker that is kept in each [`OUTPUT_WINDOW`], in bytes; the rest is counted and dropped.
 pub const MAX_OUTPUT: usize = 256 * 1024;
+/// Marks of a worker's output that do not count as output in each [`OUTPUT_WINDOW`]: more than one worker has
+/// invocations in that time.
+pub const MAX_MARKS: usize = 128 * 1024;
 /// Longest text of a load error taken from a template, in bytes.
 pub const MAX_LOAD_MESSAGE: usize = 512;
 
@@ -244,6 +247,7 @@ const _: () = {
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
+    assert!(crate::mark::MARK + LOG_LINE_COST < MAX_OUTPUT);
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
     assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);

@@ -178,6 +178,7 @@ impl Spawner {
                 data_limit: spec.memory + DATA_SLACK,
                 max_request: spec.max_request,
                 max_response: spec.max_response,
+                mark_output: spec.mark_output,
             };
             setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;
             let (message, _) = expect(&setup, |message| matches!(message, FromRunner::Confined { .. }))?;

@@ -279,7 +279,7 @@ impl Control<'_> {
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.functions.get(output.function as usize) {
                         let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, self.log.clone());
+                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
                     }
                 }
             }

@@ -20,6 +20,8 @@ pub(crate) struct Deployed {
     pub(crate) directory: PathBuf,
     /// The plugin's file in it.
     pub(crate) library: String,
+    /// Whether what it writes is told apart by invocation, which costs each a system call.
+    pub(crate) mark_output: bool,
 }
 
 /// The manifests below `root`, in the order of their paths.
@@ -135,7 +137,7 @@ impl Deployed {
         if !fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?.is_file() {
             bail!("{} is no file", file.display());
         }
-        Ok(Self { manifest, directory: directory.to_owned(), library })
+        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false })
     }
 
     /// As the sandbox takes it.
@@ -154,6 +156,7 @@ impl Deployed {
             max_response: *max_response,
             environment: env.iter().cloned().collect(),
             init_timeout: INIT_TIMEOUT,
+            mark_output: self.mark_output,
         }
     }
 

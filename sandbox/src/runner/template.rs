@@ -81,7 +81,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
         // that have any.
         match unsafe { libc::fork() } {
             -1 => exit(EXIT_SETUP),
-            0 => worker::run(&plugin, geometry, domain),
+            0 => worker::run(&plugin, geometry, domain, assignment.mark_output),
             _ => {}
         }
     }

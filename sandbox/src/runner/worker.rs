@@ -1,6 +1,6 @@
 //! A worker: forked from the template, one channel, one invocation at a time.
 
-use super::host::{Arena, Current};
+use super::host::{self, Arena, Current};
 use super::plugin::Plugin;
 use super::template::control;
 use super::{exit, set_name};
@@ -14,6 +14,7 @@ pub(super) fn run(
     plugin: &Plugin,
     geometry: Geometry,
     domain: std::io::Result<::landlock::RulesetCreated>,
+    mark_output: bool,
 ) -> ! {
     set_name(c"ht-worker");
     if control(Control::CheckIn, 0, 0) != 0 {
@@ -36,6 +37,9 @@ pub(super) fn run(
         channel.next();
         let (reader, reply) = channel.parts();
         let request = reader.view(&mut headers);
+        if mark_output {
+            host::mark_output(&request);
+        }
         let mut current = Current { reply, arena: &mut arena };
         let result = plugin.invoke(current.as_invocation(), &request);
         let used_slab = current.reply.publish(result);

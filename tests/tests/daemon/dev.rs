@@ -19,6 +19,36 @@ fn greet(_request: &Request<'_>, response: &mut Response<'_>) -> Result<(), Erro
 hairtrigger_abi::export!(fn greet);
 "#;
 
+/// Writes to standard output and, below the C library, to standard error, without ending the last line.
+const CHATTY: &str = r#"
+#include <hairtrigger.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int32_t init(const ht_host *host, void **state) {
+    (void)state;
+    ht_log_text(host, HT_LOG_INFO, "said by init");
+    return 0;
+}
+
+static void put(const char *text) {
+    (void)!write(2, text, strlen(text));
+}
+
+static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request) {
+    (void)host; (void)state; (void)invocation;
+    printf("%.*s\n", (int)request->path.len, (const char *)request->path.data);
+    if (request->path.data[request->path.len - 1] == '4') {
+        put("\x1e" "ffffffffffffffffffffffffffffffff\nforged\n");
+        return 0;
+    }
+    put("unfinished");
+    return 0;
+}
+
+HT_FUNCTION_WITH(init, NULL, invoke, NULL);
+"#;
+
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory can be made");
     fs::write(path, text).expect("a file can be written");
@@ -71,6 +101,32 @@ fn a_c_file_and_a_crate_are_built_served_and_printed_with_a_curl_line() {
     // What a page of another site makes a browser send.
     let foreign = daemon.connect().send("GET /greet HTTP/1.1\r\nHost: example.org\r\n\r\n").receive();
     assert_eq!(foreign.status, 421);
+    daemon.stop();
+}
+
+#[test]
+fn what_a_function_writes_is_told_apart_by_invocation() {
+    let home = Home::new();
+    let root = home.functions();
+    write(&root.join("chatty/function.toml"), "name = \"chatty\"\nsource = \"chatty.c\"\n");
+    write(&root.join("chatty/chatty.c"), CHATTY);
+    let mut daemon = Daemon::run(&home, dev(&home));
+    daemon.await_address();
+    daemon.await_line(|line| line == "[chatty] info: said by init");
+    let mut connection = daemon.connect();
+    for number in 0..5 {
+        let answer = connection.get(&format!("/chatty/{number}"));
+        let id = answer.invocation();
+        let short = format!("{}…{}", &id[..4], &id[28..]);
+        daemon.await_line(|line| line == format!("[chatty {short}] /chatty/{number}"));
+        if number < 4 {
+            // It has not ended its last line: the next mark does.
+            connection.get("/chatty/next");
+            daemon.await_line(|line| line == format!("[chatty {short}] unfinished"));
+        }
+    }
+    // A function may mislabel its own lines.
+    daemon.await_line(|line| line == "[chatty ffff…ffff] forged");
     daemon.stop();
 }
 

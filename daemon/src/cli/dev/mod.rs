@@ -61,7 +61,9 @@ pub(super) fn run(options: Options) -> Result<()> {
         let Build { plugin, .. } = builder.build(&manifest, path.parent().unwrap_or(&directory));
         let plugin = plugin.with_context(|| format!("function {} cannot be built", manifest.name))?;
         let (plugin, _) = versions.place(&manifest.name, &plugin)?;
-        functions.push(Deployed::new(manifest, &plugin)?);
+        let mut deployed = Deployed::new(manifest, &plugin)?;
+        deployed.mark_output = true;
+        functions.push(deployed);
     }
     registry::distinct(&functions)?;
     if skipped > 0 {
