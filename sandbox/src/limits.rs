@@ -48,6 +48,19 @@ pub const BACKLOG: i32 = 4096;
 /// Longest path of a unix socket, in bytes: what a socket address holds beside the final NUL.
 pub const MAX_SOCKET_PATH: usize = 107;
 
+// ---- shards -------------------------------------------------------------------------------------
+
+/// Versions of functions, the old ones included of which anything is left; a key of a worker has 16 bits for
+/// its version.
+pub const MAX_VERSIONS: u32 = 1 << 16;
+/// A shard that hands invocations of a function over more often than this within [`HAND_OVER_WINDOW`] starts a
+/// worker of its own.
+pub const HAND_OVER_GROW: u32 = 16;
+/// See [`HAND_OVER_GROW`].
+pub const HAND_OVER_WINDOW: Duration = Duration::from_millis(100);
+/// Most shards that an invocation goes through in search of a worker.
+pub const MAX_HANDS: u8 = 4;
+
 // ---- buffers of a shard -------------------------------------------------------------------------
 
 /// Size of one provided receive buffer, in bytes.
@@ -97,6 +110,14 @@ pub const RECORDED_TARGET: usize = 256;
 pub const MAX_FUNCTIONS: usize = 1024;
 /// Longest name of a function, in bytes.
 pub const MAX_FUNCTION_NAME: usize = 64;
+/// Most routes of one function.
+pub const MAX_ROUTES: usize = 64;
+/// Longest route, in bytes.
+pub const MAX_ROUTE: usize = 512;
+/// Most segments of a route's path.
+pub const MAX_ROUTE_SEGMENTS: usize = 32;
+/// Longest name of a wildcard in a route, in bytes.
+pub const MAX_ROUTE_VALUE_NAME: usize = 32;
 /// Most workers of one function.
 pub const MAX_WORKERS: usize = 1024;
 /// Most invocations waiting for a worker of one function.
@@ -255,5 +276,7 @@ const _: () = {
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
     assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
+    // Each function may have an old version, a new one, and one more that was overtaken.
+    assert!(MAX_FUNCTIONS * 3 < MAX_VERSIONS as usize);
     assert!(UID_BASE >= MIN_UID_BASE);
 };

@@ -131,7 +131,6 @@ impl Listeners {
     }
 
     /// The unix socket behind which this is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shards take one listener yet"))]
     pub(crate) fn socket(&self, behind: Door) -> Option<&Path> {
         self.open.iter().find_map(|open| match &open.place {
             Place::Unix { door, file, .. } if *door == behind => Some(file.path()),

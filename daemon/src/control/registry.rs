@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +11,15 @@ use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
 use crate::settings::{BadSettings, Mistake, Mistakes};
-use crate::shard::function::Profile;
+use crate::shard::route::{Conflict, Router};
+use crate::shard::version::Profile;
 
-/// A function that can be loaded.
-#[derive(Clone, Debug)]
+/// What tells one state of a file from another, as far as the file system does: device, inode, time of the last
+/// change in nanoseconds, and size in bytes.
+type Stamp = (u64, u64, i128, u64);
+
+/// A function that can be loaded. Two are equal if loading one in place of the other would change nothing.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Deployed {
     pub(crate) manifest: Manifest,
     /// The directory that the function sees.
@@ -22,6 +28,7 @@ pub(crate) struct Deployed {
     pub(crate) library: String,
     /// Whether what it writes is told apart by invocation, which costs each a system call.
     pub(crate) mark_output: bool,
+    stamp: Stamp,
 }
 
 /// The manifests below `root`, in the order of their paths.
@@ -65,7 +72,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name.
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
+/// routes in conflict.
 pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
     let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
     let paths = bad.note(paths).unwrap_or_default();
@@ -79,12 +87,19 @@ pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manife
     }
     let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
     let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
-    let mut names = BTreeMap::new();
+    let mut names: BTreeMap<&str, &PathBuf> = BTreeMap::new();
     for (path, manifest) in &manifests {
         if let Some(other) = names.insert(&manifest.name, path) {
             let (name, other) = (&manifest.name, other.display());
             bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
         }
+    }
+    if names.len() == manifests.len()
+        && let Some(conflict) = conflict(manifests.iter().map(|(_, manifest)| manifest))
+    {
+        let [(other, _), (name, _)] = &conflict.sides;
+        let (path, other_path) = (names[&**name], names[&**other].display());
+        bad.add(Mistake::of(path, format_args!("{conflict}; {other} is in {other_path}")));
     }
     manifests
 }
@@ -105,7 +120,7 @@ pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
     bad.unless_any(functions)
 }
 
-/// No two of one name, and no more than there may be.
+/// No two of one name or with routes in conflict, and no more than there may be.
 pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
     if functions.len() > MAX_FUNCTIONS {
         bail!("there are {} functions; one daemon takes {MAX_FUNCTIONS}", functions.len());
@@ -121,7 +136,18 @@ pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
             );
         }
     }
+    if let Some(conflict) = conflict(functions.iter().map(|function| &function.manifest)) {
+        let directory = |name: &str| names.get(name).map(|directory| directory.display().to_string());
+        let [one, other] = conflict.sides.each_ref().map(|(name, _)| directory(name).unwrap_or_default());
+        bail!("{conflict}; they are in {one} and in {other}");
+    }
     Ok(())
+}
+
+/// Two routes that match the same requests, if there are such. The later one comes second.
+fn conflict<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Option<Conflict> {
+    let routes = (0_u32..).zip(manifests);
+    Router::new(routes.map(|(key, manifest)| (key, &*manifest.name, manifest.routes.as_ref()))).err()
 }
 
 impl Deployed {
@@ -134,10 +160,13 @@ impl Deployed {
         };
         let library = library.to_string_lossy().into_owned();
         let cannot = || format!("the plugin {} cannot be read", file.display());
-        if !fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?.is_file() {
+        let facts = fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?;
+        if !facts.is_file() {
             bail!("{} is no file", file.display());
         }
-        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false })
+        let changed = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
+        let stamp = (facts.dev(), facts.ino(), changed, facts.size());
+        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false, stamp })
     }
 
     /// As the sandbox takes it.
@@ -162,9 +191,10 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
         Profile {
             name: name.as_str().into(),
+            routes: routes.clone(),
             timeout: *timeout,
             max_request: *max_request,
             max_response: *max_response,

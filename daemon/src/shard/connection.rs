@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BODY};
 
+use super::Door;
 use super::body::Body;
 use super::chunked::{Decoded, Decoder};
 use super::parse::{BodyLength, Progress};
@@ -51,6 +52,8 @@ pub(crate) enum Receive {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub(crate) function: u32,
+    /// See [`super::route::Target`].
+    pub(crate) route: u16,
     pub(crate) id: InvocationId,
     /// Length of the head, in bytes.
     pub(crate) head: usize,
@@ -129,6 +132,8 @@ impl Exchange {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) fd: OwnedFd,
+    /// By which it came in.
+    pub(crate) door: Door,
     pub(crate) phase: Phase,
     /// Received and not yet done with; begins with the request under way.
     pub(crate) input: Vec<u8>,
@@ -167,9 +172,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(fd: OwnedFd) -> Self {
+    fn new(fd: OwnedFd, door: Door) -> Self {
         Self {
             fd,
+            door,
             phase: Phase::Head,
             input: Vec::new(),
             body: None,
@@ -293,7 +299,7 @@ impl Connections {
     }
 
     /// Takes a connection in; `None`, and it is closed, if there are `most` already.
-    pub(crate) fn insert(&mut self, fd: OwnedFd, most: usize) -> Option<Key> {
+    pub(crate) fn insert(&mut self, fd: OwnedFd, door: Door, most: usize) -> Option<Key> {
         let index = match self.free.pop() {
             _ if self.len() >= most => return None,
             Some(index) => index,
@@ -304,7 +310,7 @@ impl Connections {
             None => return None,
         };
         let place = &mut self.places[index as usize];
-        place.connection = Some(Box::new(Connection::new(fd)));
+        place.connection = Some(Box::new(Connection::new(fd, door)));
         Some(Key::new(index, place.generation))
     }
 
@@ -391,12 +397,13 @@ mod tests {
     }
 
     fn connection() -> Connection {
-        Connection::new(std::fs::File::open("/dev/null").expect("it is there").into())
+        Connection::new(std::fs::File::open("/dev/null").expect("it is there").into(), Door::Tcp)
     }
 
     fn exchange() -> Exchange {
         Exchange {
             function: 0,
+            route: 0,
             id: [b'0'; 32],
             head: 10,
             length: 10,
@@ -465,7 +472,7 @@ mod tests {
     fn a_connection_that_rests_has_no_buffers() {
         let mut connections = Connections::default();
         let fd = || std::fs::File::open("/dev/null").expect("it is there").into();
-        let key = connections.insert(fd(), 2).expect("there is room");
+        let key = connections.insert(fd(), Door::Tcp, 2).expect("there is room");
         let connection = connections.equipped(key).expect("it is there");
         connection.input.extend_from_slice(b"abc");
         connection.output.reserve(1000);
@@ -474,7 +481,7 @@ mod tests {
         let connection = connections.get_mut(key).expect("it is there");
         assert_eq!((&*connection.input, connection.output.capacity()), (&b"abc"[..], 0));
         assert_eq!((connection.sending.capacity(), connections.spare.len()), (0, 1), "a long one is freed");
-        let other = connections.insert(fd(), 2).expect("there is room");
+        let other = connections.insert(fd(), Door::Tcp, 2).expect("there is room");
         let connection = connections.equipped(other).expect("it is there");
         assert!(connection.input.capacity() >= 1000 && connection.input.is_empty());
     }

@@ -11,11 +11,11 @@ use hairtrigger_sandbox::limits::{
 use super::body::Body;
 use super::chunked::ChunkError;
 use super::connection::{Connection, Exchange, Phase, Receive, Stamps};
-use super::function::{Dispatch, Status};
+use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::ring::{Completion, Key};
-use super::route::{Route, is_local};
-use super::{Alarm, Shard, nanoseconds, reply};
+use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
+use super::{Alarm, Door, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
 /// What to do after one look at a connection's input.
@@ -180,7 +180,7 @@ impl Shard {
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, router, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
+        let Self { connections, routing, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
         let Some(connection) = connections.equipped(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
@@ -198,12 +198,9 @@ impl Shard {
                 return Next::Wait;
             }
         };
-        if *local_only && !head.host.is_none_or(is_local) {
-            self.answer_foreign_host(key);
-            return Next::Wait;
-        }
         let mut exchange = Exchange {
             function: u32::MAX,
+            route: Target::DEFAULT,
             id: ids.next(),
             head: head.head_len,
             length: head.head_len,
@@ -215,12 +212,21 @@ impl Shard {
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
+        if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
+            connection.exchange = Some(exchange);
+            self.answer_foreign_host(key);
+            return Next::Wait;
+        }
         let body = head.body;
         let wants_continue = head.expect_continue;
-        match router.resolve(head.path) {
-            Ok(Route::Function(index)) => {
-                exchange.function = index.0;
-                let limit = functions[index.0 as usize].profile.max_request;
+        match routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => {
+                exchange.function = target.function;
+                exchange.route = target.route;
+                let Some(function) = functions.get_mut(target.function) else {
+                    unreachable!("what is routed was begun, and is retired only once it is routed no more")
+                };
+                let limit = function.profile.max_request;
                 if body.known().is_some_and(|length| length > limit) {
                     connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
@@ -240,19 +246,18 @@ impl Shard {
                     return self.await_body(key, body, limit, wants_continue);
                 };
                 exchange.length += length;
-                let function = &mut functions[index.0 as usize];
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
                     let body = exchange.body(&connection.input, None);
-                    let id = &exchange.id;
+                    let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
-                        function.post(&head, body, id, key, *now, &mut scratch.encoded)
+                        function.post_head(&head, body, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);
                         connection.phase = Phase::Invoked;
                         connection.deadline = u64::MAX;
-                        self.posted(index.0, slot, wake);
+                        self.posted(target.function, slot, wake);
                         return Next::Wait;
                     }
                 }
@@ -268,11 +273,22 @@ impl Shard {
                 self.answer_system(key, healthy);
                 Next::Again
             }
-            Err(nothing) => {
+            Ok(Route::Server) => {
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };
                 connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
-                self.answer_unknown(key, &nothing);
+                self.answer_options(key, SERVER_ALLOWS);
+                Next::Again
+            }
+            Err(nothing) => {
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                let options = head.method == b"OPTIONS";
+                connection.decline_body(&mut exchange, body, spare);
+                connection.exchange = Some(exchange);
+                match &nothing {
+                    NoRoute::MethodNotAllowed { allow } if options => self.answer_options(key, allow),
+                    nothing => self.answer_no_route(key, nothing),
+                }
                 Next::Again
             }
         }
@@ -343,7 +359,7 @@ impl Shard {
             ChunkError::Bad(bad) => self.refuse(key, bad),
             ChunkError::TooLarge => {
                 let exchange = self.connections.get_mut(key).and_then(|connection| connection.exchange);
-                let function = exchange.and_then(|exchange| self.functions.get(exchange.function as usize));
+                let function = exchange.and_then(|exchange| self.functions.get(exchange.function));
                 let limit = function.map_or(0, |function| function.profile.max_request);
                 self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
             }
@@ -466,8 +482,8 @@ impl Shard {
             let function = connection.exchange.as_ref().map(|exchange| exchange.function);
             connection.phase = Phase::Closed;
             self.body_bytes -= connection.end_exchange();
-            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f as usize))) {
-                entry.queue.retain(|(waiting, _)| *waiting != key);
+            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f))) {
+                entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
             }
             self.count_output(key);
             let Some(connection) = self.connections.get_mut(key) else { return };

@@ -20,8 +20,8 @@ use buffers::ReceiveBuffers;
 /// What an operation was for; comes back with its completion. One word: kind, generation, index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// New connections.
-    Accept,
+    /// New connections, from the listener of this number.
+    Accept(u32),
     /// Bytes from a connection.
     Receive(Key),
     /// Bytes of a body from a connection, straight into its buffer.
@@ -63,7 +63,7 @@ impl Token {
         };
         let none = Key::new(0, 0);
         match self {
-            Self::Accept => word(0, none),
+            Self::Accept(listener) => word(0, Key::new(listener, 0)),
             Self::Receive(key) => word(1, key),
             Self::Send(key) => word(2, key),
             Self::Bell(key) => word(3, key),
@@ -77,7 +77,7 @@ impl Token {
     fn unpack(word: u64) -> Self {
         let key = Key::new(word as u32, (word >> 32) as u32);
         match word >> 56 {
-            0 => Self::Accept,
+            0 => Self::Accept(key.index),
             1 => Self::Receive(key),
             2 => Self::Send(key),
             3 => Self::Bell(key),
@@ -203,10 +203,10 @@ impl Ring {
     }
 
     /// Accepts connections until told otherwise.
-    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>) {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, number: u32) {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: no pointers.
-        unsafe { self.push(entry, Token::Accept) };
+        unsafe { self.push(entry, Token::Accept(number)) };
     }
 
     /// Receives into the shard's buffers until told otherwise.
@@ -338,7 +338,7 @@ mod tests {
     fn a_token_comes_back_as_it_went() {
         let key = Key::new(u32::MAX, 0x00ab_cdef);
         for token in [
-            Token::Accept,
+            Token::Accept(u32::MAX),
             Token::Receive(key),
             Token::Fill(key),
             Token::Send(key),

@@ -164,7 +164,9 @@ impl Watch {
 
     fn take_commands(&mut self) {
         sys::silence(self.sender.bell.as_fd());
-        self.sender.rung.store(false, Ordering::Release);
+        // A swap and not a store, which the look into the queue could overtake: then a command would lie there
+        // with the bell believed rung.
+        self.sender.rung.swap(false, Ordering::AcqRel);
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }

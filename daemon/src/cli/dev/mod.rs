@@ -13,8 +13,9 @@ use anyhow::{Context, Result, bail};
 
 use super::front::{Lines, say};
 use crate::config::Config;
-use crate::control;
+use crate::control::command::commands;
 use crate::control::registry::{self, Deployed};
+use crate::control::{self, Launch};
 use crate::manifest::Manifest;
 use build::{Build, Builder};
 use children::Children;
@@ -72,7 +73,10 @@ pub(super) fn run(options: Options) -> Result<()> {
     let mut config = Config::for_functions(directory);
     config.listen = vec![options.listen];
     config.set_state(state);
-    control::run(&config, functions, &Lines::new(true), true)
+    // Nobody asks for anything.
+    let (_, wishes) = commands();
+    let front = Lines::new(true);
+    control::run(Launch { config: &config, functions, front: &front, local_only: true, wishes })
 }
 
 /// Takes what is built in a state directory for this process: the daemon's own lock comes later.
