@@ -263,6 +263,13 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Directories deeper than this below the root of the functions are not looked at.
 pub const MAX_TREE_DEPTH: usize = 8;
 
+// ---- dev ------------------------------------------------------------------------------------------
+
+/// Files must have been left alone for so long before what was made of them is built.
+pub const WATCH_QUIET: Duration = Duration::from_millis(50);
+/// After so long it is built although something still changes.
+pub const WATCH_PATIENCE: Duration = Duration::from_secs(2);
+
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);

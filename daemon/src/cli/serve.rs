@@ -12,6 +12,5 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
     let functions = registry::deployed(&config.functions)?;
     // Nobody asks for anything.
     let (_, wishes) = commands();
-    let front = Lines::new(false);
-    control::run(Launch { config: &config, functions, front: &front, local_only: false, wishes })
+    control::run(Launch { config: &config, functions, front: &Lines, local_only: false, wishes })
 }

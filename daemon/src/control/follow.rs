@@ -68,10 +68,14 @@ impl Control<'_> {
                     }
                 }
                 // What is still under way is followed until it is done.
-                _ = interrupt.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.tell_all(|| ToShard::Drain);
-                }
+                _ = interrupt.recv() => match end {
+                    End::Untold => {
+                        end = End::Told;
+                        self.tell_all(|| ToShard::Drain);
+                    }
+                    // Whoever says it twice does not want to wait.
+                    End::Told => self.tell_all(|| ToShard::End),
+                },
                 _ = terminate.recv(), if end == End::Untold => {
                     end = End::Told;
                     self.tell_all(|| ToShard::Drain);

@@ -123,9 +123,11 @@ impl Log {
         Ok(Self(shared))
     }
 
-    /// A line about the daemon.
-    pub(crate) fn event(&self, text: String) {
-        self.change(|queue| queue.event(text));
+    /// A line about the daemon, if there is one.
+    pub(crate) fn event(&self, text: impl Into<Option<String>>) {
+        if let Some(text) = text.into() {
+            self.change(|queue| queue.event(text));
+        }
     }
 
     /// A line of a function, and the invocation it belongs to, if that is known.

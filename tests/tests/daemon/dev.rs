@@ -49,7 +49,8 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
 HT_FUNCTION_WITH(init, NULL, invoke, NULL);
 "#;
 
-fn write(path: &Path, text: &str) {
+/// Writes a file, in a directory that is made for it.
+pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory can be made");
     fs::write(path, text).expect("a file can be written");
 }
@@ -131,15 +132,15 @@ fn what_a_function_writes_is_told_apart_by_invocation() {
 }
 
 #[test]
-fn what_cannot_be_built_is_said() {
+fn two_of_them_do_not_build_into_one_directory() {
     let home = Home::new();
-    let root = home.functions();
-    write(&root.join("broken/function.toml"), "name = \"broken\"\nsource = \"broken.c\"\n");
-    write(&root.join("broken/broken.c"), "this is no C;\n");
+    write(&home.functions().join("only/function.toml"), "name = \"only\"\nsource = \"only.c\"\n");
+    let mut daemon = Daemon::run(&home, dev(&home));
+    daemon.await_address();
     let said = Daemon::run(&home, dev(&home)).refusal();
-    let file = root.join("broken/broken.c");
-    let expected = format!("hairtrigger: function broken cannot be built: cc failed on {}", file.display());
-    assert_eq!(said.last(), Some(&expected), "{said:?}");
-    // And what the compiler says stands above it.
-    assert!(said.iter().any(|line| line.contains("broken.c:1:")), "{said:?}");
+    let state = home.path().join("state").display().to_string();
+    let expected =
+        format!("hairtrigger: another `hairtrigger dev` uses {state}; give this one its own --state");
+    assert_eq!(said, [expected]);
+    daemon.stop();
 }

@@ -26,6 +26,7 @@ mod life;
 
 mod authoring;
 mod dev;
+mod dev_loop;
 mod invoke;
 
 mod aggregate;
