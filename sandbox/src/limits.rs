@@ -239,6 +239,9 @@ pub const UID_COUNT: u32 = 65_536;
 pub const MAX_LOG_LINE: usize = 8 * 1024;
 /// Output of a worker that is kept in each [`OUTPUT_WINDOW`], in bytes; the rest is counted and dropped.
 pub const MAX_OUTPUT: usize = 256 * 1024;
+/// Marks of a worker's output that do not count as output in each [`OUTPUT_WINDOW`]: more than one worker has
+/// invocations in that time.
+pub const MAX_MARKS: usize = 128 * 1024;
 /// Longest text of a load error taken from a template, in bytes.
 pub const MAX_LOAD_MESSAGE: usize = 512;
 
@@ -267,6 +270,13 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Directories deeper than this below the root of the functions are not looked at.
 pub const MAX_TREE_DEPTH: usize = 8;
 
+// ---- dev ------------------------------------------------------------------------------------------
+
+/// Files must have been left alone for so long before what was made of them is built.
+pub const WATCH_QUIET: Duration = Duration::from_millis(50);
+/// After so long it is built although something still changes.
+pub const WATCH_PATIENCE: Duration = Duration::from_secs(2);
+
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
@@ -274,6 +284,7 @@ const _: () = {
     assert!(CHANNEL_DEPTH.is_power_of_two());
     // What is large is not inline, neither in a connection's input nor in a slot.
     assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);
+    assert!(crate::mark::MARK + LOG_LINE_COST < MAX_OUTPUT);
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
     assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
