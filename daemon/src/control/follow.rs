@@ -16,7 +16,7 @@ use super::log::Log;
 use super::registry::Deployed;
 use super::reload::{Reading, Reloads};
 use super::versions::{Done, Effect, Versions};
-use super::{Front, notify, output, sink, state, watched};
+use super::{Front, level, notify, output, sink, watched};
 use crate::config::Config;
 use crate::settings::BadSettings;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
@@ -80,7 +80,11 @@ impl Control<'_> {
                     }
                 }
                 // What is still under way is followed until it is done.
-                _ = interrupt.recv(), if !self.ending => self.drain(),
+                // Whoever interrupts twice does not want to wait.
+                _ = interrupt.recv() => match self.ending {
+                    false => self.drain(),
+                    true => self.tell_all(|| ToShard::End),
+                },
                 _ = terminate.recv(), if !self.ending => self.drain(),
                 // Where there is nothing to read again, it means that the terminal is gone.
                 _ = hangup.recv(), if !self.ending => if !self.read_again(None) {
@@ -109,7 +113,7 @@ impl Control<'_> {
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, self.log.clone());
+                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
                     }
                 }
                 Some(wish) = wishes.recv(), if !self.ending => self.obey(wish),
@@ -216,7 +220,7 @@ impl Control<'_> {
         let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
         let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),
-            None => state::uids(&self.config, std::slice::from_ref(&function))
+            None => level::uids(&self.config, std::slice::from_ref(&function))
                 .map(|uids| uids[0])
                 .map_err(|error| format!("{error:#}")),
         };

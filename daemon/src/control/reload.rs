@@ -13,7 +13,7 @@ use super::command::Command;
 use super::follow::Control;
 use super::listener::Change;
 use super::registry::{self, Deployed};
-use super::{notify, state};
+use super::{level, notify};
 use crate::config::{Config, Origin};
 use crate::settings::{BadSettings, Mistake};
 use crate::shard::inbox::ToShard;
@@ -159,7 +159,7 @@ impl Control<'_> {
         if let Some(objection) = self.versions.objection_to_all(&begun) {
             return Err(refuse(&objection));
         }
-        state::uids(&config, &functions).map_err(|error| refuse(&format_args!("{error:#}")))?;
+        level::uids(&config, &functions).map_err(|error| refuse(&format_args!("{error:#}")))?;
         let shards = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
         let prepared = self.listeners.prepare(&config, shards, Duration::ZERO);
         let prepared = prepared.map_err(|error| refuse(&format_args!("{error:#}")))?;

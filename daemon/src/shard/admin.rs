@@ -52,8 +52,8 @@ impl Shard {
         let framing = exchange.framing(date);
         let length = body.len() as u64;
         let written =
-            write_response(&mut connection.output, answer.status, headers, &exchange.id, framing, length);
-        if written == Ok(true) {
+            write_response(&mut connection.output, answer.status, headers, [], &exchange.id, framing, length);
+        if written.is_ok_and(|follows| follows.body) {
             connection.output.extend_from_slice(body);
         }
         self.answered(answer.connection);
