@@ -16,17 +16,20 @@ pub struct Connection {
     received: Vec<u8>,
 }
 
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// Its status.
     pub status: u16,
     /// Its fields, names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
+    pub headers: Fields,
     /// Its body.
     pub body: Vec<u8>,
     /// The fields behind a chunked body, as the headers.
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 impl Connection {
@@ -55,6 +58,26 @@ impl Connection {
     pub fn end_sending(&mut self) -> &mut Self {
         self.stream.shutdown(Shutdown::Write).expect("a connected socket can be shut down");
         self
+    }
+
+    /// As [`Connection::end_sending`]; the daemon may have closed already.
+    pub fn end_sending_regardless(&mut self) -> &mut Self {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self
+    }
+
+    /// The statuses of all answers until the daemon closes.
+    pub fn receive_statuses(&mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        loop {
+            if self.received.is_empty() && self.more().is_err() {
+                return statuses;
+            }
+            match self.receive_or_reason(false) {
+                Ok(answer) => statuses.push(answer.status),
+                Err(reason) => panic!("after {statuses:?}: {reason}"),
+            }
+        }
     }
 
     /// `GET path`.
@@ -137,7 +160,7 @@ impl Connection {
     }
 
     /// A chunked body, and the fields behind it.
-    fn receive_chunks(&mut self) -> Result<(Vec<u8>, Vec<(String, String)>), String> {
+    fn receive_chunks(&mut self) -> Result<(Vec<u8>, Fields), String> {
         let mut body = Vec::new();
         loop {
             let line = self.receive_line()?;
