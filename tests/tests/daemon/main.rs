@@ -19,6 +19,7 @@ mod llhttp;
 
 mod confinement;
 mod hostile;
+mod levels;
 mod outcomes;
 
 mod capacity;
@@ -26,7 +27,10 @@ mod deadline;
 mod idle;
 mod life;
 
+mod authoring;
 mod dev;
+mod dev_loop;
+mod invoke;
 
 mod aggregate;
 mod thumbnail;
