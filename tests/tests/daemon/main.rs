@@ -15,6 +15,7 @@ mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
 mod check;
+mod llhttp;
 
 mod confinement;
 mod hostile;
