@@ -11,6 +11,7 @@ pub mod janitor;
 mod landlock;
 pub mod level;
 pub mod limits;
+pub mod mark;
 pub mod policy;
 pub mod probe;
 pub mod runner;

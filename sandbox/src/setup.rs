@@ -70,6 +70,8 @@ pub(crate) struct Assignment {
     pub(crate) process_limit: Option<u64>,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
+    /// Whether workers mark their output with the invocation that it belongs to.
+    pub(crate) mark_output: bool,
 }
 
 /// Size of a socket option that is an int.

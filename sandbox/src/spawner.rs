@@ -207,6 +207,7 @@ impl Spawner {
                 process_limit,
                 max_request: spec.max_request,
                 max_response: spec.max_response,
+                mark_output: spec.mark_output,
             };
             setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;
             let (message, _) = expect(&setup, |message| matches!(message, FromRunner::Confined { .. }))?;

@@ -9,6 +9,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
+
 /// A connection, and what was received beyond the last answer.
 #[derive(Debug)]
 pub struct Connection {
@@ -137,7 +140,7 @@ impl Connection {
     }
 
     /// A chunked body, and the fields behind it.
-    fn receive_chunks(&mut self) -> Result<(Vec<u8>, Vec<(String, String)>), String> {
+    fn receive_chunks(&mut self) -> Result<(Vec<u8>, Fields), String> {
         let mut body = Vec::new();
         loop {
             let line = self.receive_line()?;

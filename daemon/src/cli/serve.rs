@@ -15,6 +15,5 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
     level::settle(Wanted::Exactly(config.level), &config)?;
     // Nobody asks for anything.
     let (_, wishes) = commands();
-    let front = Lines::new(false);
-    control::run(Launch { config: &config, functions, front: &front, local_only: false, wishes })
+    control::run(Launch { config: &config, functions, front: &Lines, local_only: false, wishes })
 }

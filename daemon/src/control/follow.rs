@@ -68,10 +68,14 @@ impl Control<'_> {
                     }
                 }
                 // What is still under way is followed until it is done.
-                _ = interrupt.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.tell_all(|| ToShard::Drain);
-                }
+                _ = interrupt.recv() => match end {
+                    End::Untold => {
+                        end = End::Told;
+                        self.tell_all(|| ToShard::Drain);
+                    }
+                    // Whoever says it twice does not want to wait.
+                    End::Told => self.tell_all(|| ToShard::End),
+                },
                 _ = terminate.recv(), if end == End::Untold => {
                     end = End::Told;
                     self.tell_all(|| ToShard::Drain);
@@ -97,7 +101,7 @@ impl Control<'_> {
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, self.log.clone());
+                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
                     }
                 }
                 Some(wish) = wishes.recv(), if end == End::Untold => self.obey(wish),

@@ -1,7 +1,6 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
-#[expect(dead_code, reason = "those who have wishes come next")]
 pub(crate) mod command;
 mod follow;
 mod holds;
@@ -42,16 +41,17 @@ use registry::Deployed;
 use versions::Versions;
 use watched::Watched;
 
-/// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
+/// How a command line front puts the events of the daemon's life. Each text is a line, or a few; `None` says
+/// nothing.
 pub(crate) trait Front {
     /// The daemon serves on these addresses, and on a unix socket; its functions are still loading.
     fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String;
     /// A function is loaded.
-    fn loaded(&self, function: &Deployed, took: Duration) -> String;
+    fn loaded(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A worker of a function was forked.
-    fn started(&self, function: &Deployed, took: Duration) -> String;
+    fn started(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
-    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
 }
 
 /// What a daemon is started with.

@@ -20,9 +20,9 @@ impl Shard {
         let Some(exchange) = connection.exchange else { return };
         connection.consume(exchange.length);
         connection.received_at = now;
-        self.body_bytes -= connection.end_exchange();
         if exchange.keep_alive && !draining {
             connection.phase = Phase::Head;
+            self.end_exchange(key);
             self.answered.push(key);
         } else {
             self.finish(key);

@@ -141,6 +141,16 @@ impl Body {
         Content { bytes: &self.bytes, trailers, trailer_count }
     }
 
+    /// Lends a whole body, to be [given back](Body::give_back).
+    pub(crate) fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// See [`Body::lend`].
+    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+
     /// What has arrived, for good.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes

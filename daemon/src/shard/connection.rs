@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     Body,
     /// The request waits for a worker.
     Queued,
+    /// A worker is reserved for it; its body is being written into that worker's channel.
+    Posting,
     /// A worker has it.
     Invoked,
     /// The last answer is on its way.
@@ -252,12 +254,12 @@ impl Connection {
         }
     }
 
-    /// Forgets the request under way; returns what it counted for in the shard's sum of bodies.
-    pub(crate) fn end_exchange(&mut self) -> u64 {
-        if self.receive != Receive::Direct {
-            self.body = None;
-        }
-        self.exchange.take().map_or(0, |exchange| exchange.counted)
+    /// Forgets the request under way; returns what it counted for in the shard's sum of bodies, and the body's
+    /// buffer.
+    pub(crate) fn end_exchange(&mut self) -> (u64, Vec<u8>) {
+        let body = if self.receive == Receive::Direct { None } else { self.body.take() };
+        let buffer = body.map(|mut body| body.lend()).unwrap_or_default();
+        (self.exchange.take().map_or(0, |exchange| exchange.counted), buffer)
     }
 
     /// When somebody must look at it.
@@ -270,11 +272,12 @@ impl Connection {
         self.output.len() + self.sending.len()
     }
 
-    /// Everything handed to the kernel is sent.
-    pub(crate) fn all_sent(&mut self) {
+    /// Everything handed to the kernel is sent. Returns the buffer if it is too long to be kept.
+    pub(crate) fn all_sent(&mut self) -> Vec<u8> {
         self.sending.clear();
         self.sent = 0;
         self.write_deadline = u64::MAX;
+        if self.sending.capacity() > KEPT_CAPACITY { std::mem::take(&mut self.sending) } else { Vec::new() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Invocations between shards: one that has no worker hands a request over to one that has, as a message, and
 //! gets the answer back as another.
 
-use hairtrigger_sandbox::limits::MAX_HANDS;
+use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS};
 
 use super::connection::{Exchange, Phase};
 use super::function::{Caller, Dispatch, Function, Request, Status};
@@ -83,6 +83,17 @@ impl Parcels {
     fn get_mut(&mut self, key: Key) -> Option<&mut Parcel> {
         let (generation, parcel) = self.places.get_mut(key.index as usize)?;
         if Key::new(key.index, *generation) == key { parcel.as_deref_mut() } else { None }
+    }
+
+    /// Gives a body back to its parcel; or to the caller, if there is no such parcel.
+    pub(super) fn give_back(&mut self, key: Key, body: Vec<u8>) -> Result<(), Vec<u8>> {
+        match self.get_mut(key) {
+            Some(parcel) => {
+                parcel.body = body;
+                Ok(())
+            }
+            None => Err(body),
+        }
     }
 
     /// What is known of the request of a parcel that is here.
@@ -235,6 +246,25 @@ impl Shard {
         self.enter(Caller::Parcel(key), function);
     }
 
+    /// Has a parcel's request written into the channel of a free worker if it is large; `None` if it is not. False
+    /// if there is no free worker.
+    pub(super) fn begin_parcel(&mut self, key: Key) -> Option<bool> {
+        let Self { functions, parcels, wheel, now, .. } = self;
+        let parcel = parcels.get_mut(key).filter(|parcel| parcel.body.len() > LARGE_PAYLOAD)?;
+        let function = parcel.function;
+        let entry = functions.get_mut(function)?;
+        let Some(begun) = entry.begin(&parcel.request(), &parcel.exchange.id, *now) else {
+            return Some(false);
+        };
+        parcel.exchange.stamps.dispatched = *now;
+        if let Some(timer) = parcel.timer.take() {
+            wheel.cancel(timer);
+        }
+        let body = std::mem::take(&mut parcel.body);
+        self.post_large(Caller::Parcel(key), function, begun, body);
+        Some(true)
+    }
+
     /// Posts a parcel's request to a free worker of its function; `None` if there is no such parcel.
     pub(super) fn post_parcel(&mut self, key: Key) -> Option<(u32, Dispatch)> {
         let Self { functions, parcels, wheel, now, .. } = self;
@@ -286,6 +316,7 @@ impl Shard {
         if let Some(timer) = parcel.timer.take() {
             self.wheel.cancel(timer);
         }
+        self.discard(std::mem::take(&mut parcel.body));
         self.send_back(*parcel, result);
     }
 

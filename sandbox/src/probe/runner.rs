@@ -133,6 +133,7 @@ fn load_with(options: &Options, config: SandboxConfig) -> Result<(), Ended> {
         max_workers: 1,
         max_request: DEFAULT_MAX_REQUEST,
         max_response: DEFAULT_MAX_RESPONSE,
+        mark_output: false,
         environment: BTreeMap::new(),
         init_timeout: INIT_TIMEOUT,
     });

@@ -8,11 +8,12 @@ use std::ptr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hairtrigger_abi::raw::{
-    ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, TOO_LARGE,
+    ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, Request, TOO_LARGE,
 };
 
 use crate::channel::ReplyWriter;
 use crate::limits::MAX_LOG_LINE;
+use crate::mark;
 use crate::sys;
 
 /// The one table.
@@ -50,6 +51,15 @@ pub(super) fn write_line_by_line() {
     }
     // SAFETY: the C library's own stream, open for as long as the process lives; it makes the buffer itself.
     unsafe { libc::setvbuf(stdout, ptr::null_mut(), libc::_IOLBF, 0) };
+}
+
+/// Says whose output follows. Whether anybody hears it is not the function's concern.
+pub(super) fn mark_output(request: &Request) {
+    // SAFETY: the request's parts lie in the channel's mapping, which outlives the invocation.
+    let id = unsafe { bytes(request.invocation_id.data, request.invocation_id.len) };
+    if let Some(id) = id.and_then(|id| id.try_into().ok()) {
+        let _ = std::io::stderr().write_all(&mark::mark(id));
+    }
 }
 
 /// The line logged last, while somebody wants to know it: an `init` that refuses says why there.

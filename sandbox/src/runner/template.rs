@@ -83,7 +83,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
         // that have any.
         match unsafe { libc::fork() } {
             -1 => exit(EXIT_SETUP),
-            0 => worker::run(&plugin, geometry, domain, assignment.level),
+            0 => worker::run(&plugin, geometry, domain, assignment),
             _ => {}
         }
     }

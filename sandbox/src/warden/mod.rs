@@ -59,6 +59,9 @@ pub struct FunctionSpec {
     pub environment: BTreeMap<String, String>,
     /// How long load and init may take.
     pub init_timeout: Duration,
+    /// Whether its output is marked with the invocation that it belongs to, see [`crate::mark`]. Costs each
+    /// invocation a write.
+    pub mark_output: bool,
 }
 
 /// Whom a worker is for. The warden hands it back with what becomes of the worker.

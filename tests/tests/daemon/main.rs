@@ -26,7 +26,10 @@ mod deadline;
 mod idle;
 mod life;
 
+mod authoring;
 mod dev;
+mod dev_loop;
+mod invoke;
 
 mod aggregate;
 mod thumbnail;
