@@ -22,6 +22,7 @@ mod life;
 mod dev;
 
 mod aggregate;
+mod classify;
 mod thumbnail;
 mod webhook;
 
