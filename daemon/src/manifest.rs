@@ -1,16 +1,19 @@
 //! `function.toml`: what a function is and may use.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
     DEFAULT_CONCURRENCY, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, DEFAULT_PROVISIONED,
     DEFAULT_QUEUE, DEFAULT_TIMEOUT, MAX_CPU, MAX_ENV, MAX_ENV_BYTES, MAX_FUNCTION_NAME, MAX_MEMORY,
-    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY, MIN_TIMEOUT,
+    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY,
+    MIN_TIMEOUT,
 };
 
-use crate::settings::{self, BadSettings, Document, Section, Setting};
-use crate::units::{Size, Time, parse_duration, parse_size};
+use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
+use crate::shard::route::Pattern;
+use crate::units::{Size, parse_size};
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = "function.toml";
@@ -19,6 +22,7 @@ const KEYS: &[&str] = &[
     "name",
     "library",
     "source",
+    "routes",
     "timeout",
     "memory",
     "cpu",
@@ -40,6 +44,8 @@ pub(crate) struct Manifest {
     pub(crate) library: Option<PathBuf>,
     /// What `hairtrigger dev` builds the plugin from (a C file or a crate's directory), as written.
     pub(crate) source: Option<PathBuf>,
+    /// Which requests are its; `None`: those for the path of its name, and all below it.
+    pub(crate) routes: Option<Arc<[Pattern]>>,
     /// Longest time of one invocation.
     pub(crate) timeout: Duration,
     /// Memory of one worker, in bytes.
@@ -88,34 +94,35 @@ impl Manifest {
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, BadSettings> {
         let document = Document { path, text };
         let table = document.parse()?;
-        let top = document.top(&table, KEYS)?;
+        let mut bad = Mistakes::default();
+        let top = document.top(&table, KEYS, &mut bad);
         let name_rule =
             format!("1 to {MAX_FUNCTION_NAME} letters a-z, digits and hyphens, with no hyphen first");
-        Ok(Self {
-            name: top.require("name", &name_rule)?.text(&name_rule, valid_name)?,
-            library: optional(&top, "library", Setting::path)?,
-            source: optional(&top, "source", Setting::path)?,
-            timeout: optional(&top, "timeout", timeout)?.unwrap_or(DEFAULT_TIMEOUT),
-            memory: optional(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY))?.unwrap_or(DEFAULT_MEMORY),
-            cpu: optional(&top, "cpu", cores)?,
-            max_request: optional(&top, "max_request", |s| size(s, 0, MAX_REQUEST))?
+        let name = top.require("name", &name_rule).and_then(|name| name.text(&name_rule, valid_name));
+        let manifest = Self {
+            // Without one, the manifest is refused below.
+            name: bad.note(name).unwrap_or_default(),
+            library: bad.read(&top, "library", Setting::path),
+            source: bad.read(&top, "source", Setting::path),
+            routes: routes(top.get("routes"), &mut bad),
+            timeout: bad
+                .read(&top, "timeout", |setting| setting.time(MIN_TIMEOUT, MAX_TIMEOUT))
+                .unwrap_or(DEFAULT_TIMEOUT),
+            memory: bad.read(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY)).unwrap_or(DEFAULT_MEMORY),
+            cpu: bad.read(&top, "cpu", cores),
+            max_request: bad
+                .read(&top, "max_request", |s| size(s, 0, MAX_REQUEST))
                 .unwrap_or(DEFAULT_MAX_REQUEST),
-            max_response: optional(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))?
+            max_response: bad
+                .read(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))
                 .unwrap_or(DEFAULT_MAX_RESPONSE),
-            isolation: optional(&top, "isolation", isolation)?.unwrap_or(Isolation::Reuse),
-            dev: optional(&top, "dev", Setting::boolean)?.unwrap_or(true),
-            concurrency: concurrency(top.get("concurrency"))?,
-            env: optional(&top, "env", environment)?.unwrap_or_default(),
-        })
+            isolation: bad.read(&top, "isolation", isolation).unwrap_or(Isolation::Reuse),
+            dev: bad.read(&top, "dev", Setting::boolean).unwrap_or(true),
+            concurrency: concurrency(top.get("concurrency"), &mut bad),
+            env: environment(top.get("env"), &mut bad),
+        };
+        bad.unless_any(manifest)
     }
-}
-
-fn optional<'d, T>(
-    section: &Section<'d>,
-    key: &'static str,
-    read: impl FnOnce(&Setting<'d>) -> Result<T, BadSettings>,
-) -> Result<Option<T>, BadSettings> {
-    section.get(key).as_ref().map(read).transpose()
 }
 
 fn valid_name(name: &str) -> Option<String> {
@@ -124,11 +131,19 @@ fn valid_name(name: &str) -> Option<String> {
     valid.then(|| name.to_owned())
 }
 
-fn timeout(setting: &Setting<'_>) -> Result<Duration, BadSettings> {
-    let (least, most) = (Time(MIN_TIMEOUT), Time(MAX_TIMEOUT));
-    let expected = format_args!("a time from {least} to {most} like \"500ms\", \"3s\" or \"2m\"").to_string();
-    setting
-        .text(expected, |text| parse_duration(text).filter(|time| (MIN_TIMEOUT..=MAX_TIMEOUT).contains(time)))
+/// What is wrong with a route is said where it stands.
+fn routes(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Option<Arc<[Pattern]>> {
+    let setting = setting?;
+    let elements = setting.elements().filter(|elements| elements.len() <= MAX_ROUTES);
+    let elements = elements.ok_or_else(|| {
+        setting.refuse(format_args!("an array of at most {MAX_ROUTES} routes like \"GET /users/{{id}}\""))
+    });
+    let route = |element: &Setting<'_>| {
+        let text = element.as_str().ok_or_else(|| element.refuse("strings like \"GET /users/{id}\""))?;
+        Pattern::parse(text)
+            .map_err(|rule| element.refuse(format_args!("patterns, and a pattern must {rule}")))
+    };
+    Some(bad.note(elements)?.iter().filter_map(|element| bad.note(route(element))).collect())
 }
 
 /// A number of bytes, or a string with a unit.
@@ -153,29 +168,35 @@ fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
     })
 }
 
-fn concurrency(setting: Option<Setting<'_>>) -> Result<Concurrency, BadSettings> {
+fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency {
     let mut concurrency =
         Concurrency { provisioned: DEFAULT_PROVISIONED, max: DEFAULT_CONCURRENCY, queue: DEFAULT_QUEUE };
-    let Some(setting) = setting else { return Ok(concurrency) };
-    let section = setting.section(CONCURRENCY_KEYS)?;
+    let section = setting.map(|setting| setting.section(CONCURRENCY_KEYS, bad));
+    let Some(section) = section.and_then(|section| bad.note(section)) else { return concurrency };
+    let queue = bad.read(&section, "queue", |queue| queue.count(0, MAX_QUEUE as u64, ""));
+    concurrency.queue = queue.unwrap_or(concurrency.queue);
     if let Some(max) = section.get("max") {
-        concurrency.max = max.count(1, MAX_WORKERS as u64, "")?;
+        // What is wrong with max says nothing about provisioned.
+        let Some(max) = bad.note(max.count(1, MAX_WORKERS as u64, "")) else { return concurrency };
+        concurrency.max = max;
     }
-    if let Some(queue) = section.get("queue") {
-        concurrency.queue = queue.count(0, MAX_QUEUE as u64, "")?;
-    }
-    if let Some(provisioned) = section.get("provisioned") {
-        concurrency.provisioned = provisioned.count(0, u64::from(concurrency.max), ", which is max")?;
-    }
-    Ok(concurrency)
+    let most = u64::from(concurrency.max);
+    let provisioned =
+        bad.read(&section, "provisioned", |provisioned| provisioned.count(0, most, ", which is max"));
+    concurrency.provisioned = provisioned.unwrap_or(concurrency.provisioned);
+    concurrency
 }
 
-fn environment(setting: &Setting<'_>) -> Result<Vec<(String, String)>, BadSettings> {
-    let entries = setting.any_section()?.entries();
+fn environment(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Vec<(String, String)> {
+    let Some(setting) = setting else { return Vec::new() };
+    let Some(section) = bad.note(setting.any_section()) else { return Vec::new() };
+    let entries = section.entries();
     if entries.len() > MAX_ENV {
-        return Err(setting.refuse(format_args!("a table of at most {MAX_ENV} variables")));
+        let most = format_args!("a table of at most {MAX_ENV} variables");
+        bad.note::<()>(Err(setting.refuse(most)));
+        return Vec::new();
     }
-    entries.iter().map(variable).collect()
+    entries.iter().filter_map(|entry| bad.note(variable(entry))).collect()
 }
 
 fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
@@ -211,6 +232,7 @@ mod tests {
             name: "hello".to_owned(),
             library: None,
             source: None,
+            routes: None,
             timeout: Duration::from_secs(3),
             memory: 128 << 20,
             cpu: None,
@@ -230,6 +252,7 @@ mod tests {
             name = "thumb-2"
             library = "libthumb.so"
             source = "."
+            routes = ["GET /thumb/{name}", "example.org/"]
             timeout = "500ms"
             memory = "64MiB"
             cpu = 1.5
@@ -247,6 +270,9 @@ mod tests {
             name: "thumb-2".to_owned(),
             library: Some("libthumb.so".into()),
             source: Some(".".into()),
+            routes: Some(
+                ["GET /thumb/{name}", "example.org/"].map(|route| Pattern::parse(route).unwrap()).into(),
+            ),
             timeout: Duration::from_millis(500),
             memory: 64 << 20,
             cpu: Some(1.5),
@@ -284,8 +310,24 @@ mod tests {
             ("name = 'a'\nmemroy = 1", "2:1: there is no key memroy here; did you mean memory?"),
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
-                "2:3: there is no key colour here; the keys are name, library, source, timeout, memory, cpu, \
-                 max_request, max_response, isolation, dev, concurrency, env.",
+                "2:3: there is no key colour here; the keys are name, library, source, routes, timeout, memory, cpu, \
+                 max_request, max_response, isolation, dev, concurrency, env.\n\
+                 function.toml:3:1: there is no key aardvark here; the keys are name, library, source, routes, timeout, \
+                 memory, cpu, max_request, max_response, isolation, dev, concurrency, env.",
+            ),
+            (
+                "timeout = 3\nmemroy = 1\n[concurrency]\nmax = 0\nprovisioned = 2\nqueue = -1\n[env]\nLD_A = ''\nB = 1",
+                "1:1: the key name is missing; it must be 1 to 64 letters a-z, digits and hyphens, with no hyphen \
+                 first.\n\
+                 function.toml:1:11: timeout must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; \
+                 found 3.\n\
+                 function.toml:2:1: there is no key memroy here; did you mean memory?\n\
+                 function.toml:4:7: max must be a whole number from 1 to 1024; found 0.\n\
+                 function.toml:6:9: queue must be a whole number from 0 to 4096; found -1.\n\
+                 function.toml:8:8: LD_A must be left out: variables LD_* and GLIBC_* steer the dynamic linker; \
+                 found \"\".\n\
+                 function.toml:9:5: B must be a string without NUL that makes, with its name, at most 32768 bytes; \
+                 found 1.",
             ),
             (
                 "name = 'a'\n[concurrency]\nmaximum = 1",
@@ -337,6 +379,16 @@ mod tests {
             ("name = 'a'\ndev = 'no'", "2:7: dev must be true or false; found \"no\"."),
             ("name = 'a'\nlibrary = ''", "2:11: library must be a path; found \"\"."),
             ("name = 'a'\nsource = {}", "2:10: source must be a path; found a table."),
+            (
+                "name = 'a'\nroutes = '/a'",
+                "2:10: routes must be an array of at most 64 routes like \"GET /users/{id}\"; found \"/a\".",
+            ),
+            (
+                "name = 'a'\nroutes = [7,\n  '/a',\n  'GET b']",
+                "2:11: routes must be strings like \"GET /users/{id}\"; found 7.\n\
+                 function.toml:4:3: routes must be patterns, and a pattern must have a path, which begins with a slash; \
+                 found \"GET b\".",
+            ),
             ("name = 'a'\nconcurrency = 4", "2:15: concurrency must be a table; found 4."),
             (
                 "name = 'a'\n[concurrency]\nmax = 0",
@@ -394,7 +446,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_or_refused_in_one_line(
+        fn any_text_is_taken_or_refused_line_by_line(
             text in prop_oneof![
                 any::<String>(),
                 prop::collection::vec(prop::sample::select(vec![
@@ -404,8 +456,9 @@ mod tests {
             ],
         ) {
             if let Err(error) = parse(&text) {
-                prop_assert!(error.starts_with("function.toml:") && error.ends_with(['.', '?']), "{error}");
-                prop_assert!(!error.contains('\n'), "{error}");
+                for line in error.lines() {
+                    prop_assert!(line.starts_with("function.toml:") && line.ends_with(['.', '?']), "{line}");
+                }
             }
         }
     }

@@ -10,18 +10,56 @@ pub const MAX_REQUEST_LINE: usize = 8 * 1024;
 pub const MAX_HEAD: usize = 32 * 1024;
 /// Most header fields of a request. Beyond: 431.
 pub const MAX_HEADERS: usize = 100;
+/// Longest extensions of all chunks of a body together, in bytes. Nothing uses them. Beyond: 400.
+pub const MAX_CHUNK_EXTENSIONS: usize = 4 * 1024;
+/// Longest trailer section of a chunked body in bytes. Beyond: 431.
+pub const MAX_TRAILERS: usize = 8 * 1024;
+/// Most fields of a trailer section. Beyond: 431.
+pub const MAX_TRAILER_FIELDS: usize = 32;
 /// Most connections of a shard.
 pub const MAX_CONNECTIONS: usize = 16 * 1024;
 /// How long a connection may stay without a request under way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a request's head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's body may take from the end of its head.
+/// How long a request's body may take from the end of its head, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may take to read an answer.
+/// How long a client may take to read an answer, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies and answers that move at this rate or faster are never too slow, however long they are: in bytes a
+/// second. Less than the poorest line that anybody sends from, more than a client that only wants to be waited
+/// for cares to send.
+pub const MIN_TRANSFER_RATE: u64 = 16 * 1024;
 /// How long the daemon waits at a shutdown for invocations under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds of what the configuration may say instead of these times.
+pub const MIN_PHASE: Duration = Duration::from_millis(100);
+/// See [`MIN_PHASE`].
+pub const MAX_PHASE: Duration = Duration::from_secs(3600);
+
+// ---- listeners ----------------------------------------------------------------------------------
+
+/// Most shards.
+pub const MAX_SHARDS: usize = 64;
+/// Most addresses that the daemon listens on.
+pub const MAX_ADDRESSES: usize = 16;
+/// Connections that wait to be accepted by one listener; the kernel has a bound of its own (net.core.somaxconn).
+pub const BACKLOG: i32 = 4096;
+/// Longest path of a unix socket, in bytes: what a socket address holds beside the final NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
+
+// ---- shards -------------------------------------------------------------------------------------
+
+/// Versions of functions, the old ones included of which anything is left; a key of a worker has 16 bits for
+/// its version.
+pub const MAX_VERSIONS: u32 = 1 << 16;
+/// A shard that hands invocations of a function over more often than this within [`HAND_OVER_WINDOW`] starts a
+/// worker of its own.
+pub const HAND_OVER_GROW: u32 = 16;
+/// See [`HAND_OVER_GROW`].
+pub const HAND_OVER_WINDOW: Duration = Duration::from_millis(100);
+/// Most shards that an invocation goes through in search of a worker.
+pub const MAX_HANDS: u8 = 4;
 
 // ---- buffers of a shard -------------------------------------------------------------------------
 
@@ -35,10 +73,22 @@ pub const RING_ENTRIES: u32 = 2048;
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much unsent output takes no further request, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
-/// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
+/// A body of a known length up to this stays where it was received, behind its head; one that is longer gets a
+/// buffer of its own, in bytes.
+pub const INLINE_BODY: usize = 64 * 1024;
+/// Most that is received of a body, or sent of an answer, by one operation, in bytes: a shard serves others
+/// between two of them, and sees whether a client moves.
+pub const TRANSFER_SLICE: usize = 1 << 20;
+/// Most that is received at a time of a chunked body, in bytes.
+pub const CHUNKED_SLICE: usize = 64 * 1024;
+/// What is received of a body that nobody wants, to keep its connection, in bytes; before a longer one the
+/// connection is closed.
+pub const SKIPPED_BODY: u64 = 64 * 1024;
+/// Bodies of requests that the daemon holds at a time, as far as they were received, in bytes. Each shard has its
+/// share; beyond it: 503, unless it is the shard's only one.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
-/// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
-pub const MAX_OUTPUT_BYTES: usize = 1 << 30;
+/// Unsent output of all connections, in bytes. Each shard has its share; beyond it, requests are refused: 503.
+pub const MAX_OUTPUT_BYTES: u64 = 1 << 30;
 /// How long after descriptors were short connections are accepted again.
 pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Fewer connections than this are not worth starting for.
@@ -61,6 +111,14 @@ pub const RECORDED_TARGET: usize = 256;
 pub const MAX_FUNCTIONS: usize = 1024;
 /// Longest name of a function, in bytes.
 pub const MAX_FUNCTION_NAME: usize = 64;
+/// Most routes of one function.
+pub const MAX_ROUTES: usize = 64;
+/// Longest route, in bytes.
+pub const MAX_ROUTE: usize = 512;
+/// Most segments of a route's path.
+pub const MAX_ROUTE_SEGMENTS: usize = 32;
+/// Longest name of a wildcard in a route, in bytes.
+pub const MAX_ROUTE_VALUE_NAME: usize = 32;
 /// Most workers of one function.
 pub const MAX_WORKERS: usize = 1024;
 /// Most invocations waiting for a worker of one function.
@@ -135,8 +193,11 @@ pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 pub const CHANNEL_DEPTH: u32 = 64;
 /// One slot of either region, in bytes: a descriptor and what is carried inline.
 pub const CHANNEL_SLOT: usize = 4096;
-/// Payloads beyond this in a slab have their pages given back afterwards, in bytes.
-pub const PUNCH_ABOVE: usize = 256 * 1024;
+/// Bodies beyond this are moved into and out of a channel by the kernel's own threads, while the shard serves
+/// others, and the pages that they took there are given back afterwards; in bytes.
+pub const LARGE_PAYLOAD: usize = 256 * 1024;
+/// Buffers beyond this are given back by the kernel's own threads, while the shard serves others, in bytes.
+pub const DISCARD_ASIDE: usize = 1 << 20;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
@@ -152,6 +213,9 @@ pub const FUNCTION_STACK: u64 = 8 << 20;
 /// its own group, which ends it at the limit itself: so it must be more than a greedy worker can touch in the
 /// tens of milliseconds until then, or the worker would see a failing malloc and not its end.
 pub const DATA_SLACK: u64 = 128 << 20;
+/// What RLIMIT_DATA allows a worker beyond its memory limit where there is no group to end it, in bytes: the
+/// runner's own data, of which there is a quarter of this, and that of the libraries that a plugin needs.
+pub const RUNNER_DATA: u64 = 1 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// CPU bandwidth period, in microseconds.
@@ -205,13 +269,19 @@ pub const MAX_TREE_DEPTH: usize = 8;
 
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
+    assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
+    // What is large is not inline, neither in a connection's input nor in a slot.
+    assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
+    assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
     assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
+    // Each function may have an old version, a new one, and one more that was overtaken.
+    assert!(MAX_FUNCTIONS * 3 < MAX_VERSIONS as usize);
     assert!(UID_BASE >= MIN_UID_BASE);
 };

@@ -1,18 +1,20 @@
 //! `hairtrigger serve`
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use super::front::Lines;
-use crate::config::Config;
-use crate::control::{self, registry};
+use crate::config::Origin;
+use crate::control::command::commands;
+use crate::control::level::{self, Wanted};
+use crate::control::{self, Launch, registry};
 
-pub(super) fn run(path: &Path) -> Result<()> {
-    let mut config = Config::load(path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    config.functions = directory.join(&config.functions);
-    config.state = directory.join(&config.state);
+pub(super) fn run(origin: &Origin) -> Result<()> {
+    let config = origin.load()?;
     let functions = registry::deployed(&config.functions)?;
-    control::run(&config, functions, &Lines::new(false), false)
+    // Last, so that a mistake in what was written is told first.
+    level::settle(Wanted::Exactly(config.level), &config)?;
+    // Nobody asks for anything.
+    let (_, wishes) = commands();
+    let front = Lines::new(false);
+    control::run(Launch { config: &config, functions, front: &front, local_only: false, wishes })
 }

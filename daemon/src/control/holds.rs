@@ -42,6 +42,11 @@ impl Holds {
         record.failures = record.failures.saturating_add(1);
         hold
     }
+
+    /// Nothing is left of the function.
+    pub(super) fn forget(&mut self, function: u32) {
+        self.0.remove(&function);
+    }
 }
 
 #[cfg(test)]

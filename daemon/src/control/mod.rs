@@ -1,43 +1,51 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
-#[expect(dead_code, reason = "the interface stands before its two sides")]
+#[expect(dead_code, reason = "those who have wishes come next")]
 pub(crate) mod command;
+mod follow;
 mod holds;
+pub(crate) mod level;
 mod listener;
 mod log;
 mod output;
 pub(crate) mod registry;
 mod sink;
 mod state;
+mod versions;
 mod watched;
 
-use hairtrigger_sandbox::limits::LAST_LINES;
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
-use hairtrigger_sandbox::janitor::Janitor;
-use hairtrigger_sandbox::{Event, Sandbox, SandboxConfig, probe};
-use tokio::signal::unix::{SignalKind, signal};
+use hairtrigger_sandbox::Sandbox;
+use hairtrigger_sandbox::cgroup::Removed;
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::Config;
-use crate::shard::inbox::{Inbox, ToShard};
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::inbox::{Inbox, Report, ToShard};
+use crate::shard::{Door, Shard, ShardConfig};
+use command::Wishes;
+use follow::{Control, Ears, End};
 use holds::Holds;
+use level::Ground;
+use listener::Listeners;
 use log::Log;
 use registry::Deployed;
+use versions::Versions;
 use watched::Watched;
 
 /// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {
-    /// The daemon serves on this address; its functions are still loading.
-    fn serving(&self, address: SocketAddr, removed: &Removed) -> String;
+    /// The daemon serves on these addresses, and on a unix socket; its functions are still loading.
+    fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String;
     /// A function is loaded.
     fn loaded(&self, function: &Deployed, took: Duration) -> String;
     /// A worker of a function was forked.
@@ -46,91 +54,106 @@ pub(crate) trait Front {
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
 }
 
+/// What a daemon is started with.
+pub(crate) struct Launch<'l> {
+    pub(crate) config: &'l Config,
+    /// What is served from the start.
+    pub(crate) functions: Vec<Deployed>,
+    pub(crate) front: &'l dyn Front,
+    /// Of the connections over TCP, only requests whose Host names this machine are served.
+    pub(crate) local_only: bool,
+    /// What it is asked for while it runs.
+    pub(crate) wishes: Wishes,
+}
+
 /// Runs the daemon until a signal ends it.
 ///
-/// With `local_only`, only requests whose Host names this machine are served.
-pub(crate) fn run(
-    config: &Config,
-    functions: Vec<Deployed>,
-    front: &dyn Front,
-    local_only: bool,
-) -> Result<()> {
-    require_root()?;
-    require_confinements(config)?;
+/// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
+pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
+    let Launch { config, functions, front, local_only, wishes } = launch;
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
-    let uids = state::uids(config, &functions)?;
-    let cgroups = Cgroups::detect(&config.cgroup)?;
-    let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
-    // Before any thread: the janitor is a fork of this process.
-    let _janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+    let uids = level::uids(config, &functions)?;
+    let shards = config.shards;
+    let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
+    for (function, uid) in functions.into_iter().zip(uids) {
+        if let Some(objection) = versions.objection(&function) {
+            bail!("function {} cannot be served: {objection}", function.manifest.name);
+        }
+        versions.begin(Arc::new(function), uid, None, Instant::now());
+    }
+    // Before any thread.
+    let ground = Ground::take(config)?;
     let log = Log::start()?;
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
-    let listener = listener::bind(config.listen)?;
-    let address = listener.local_addr()?;
-    let inbox = Arc::new(Inbox::new()?);
-    let (sink, heard) = sink::sink(Arc::clone(&inbox));
-    let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
-    let shard = start_shard(ShardConfig {
-        number: 0,
-        listener: listener.into(),
-        functions: functions.iter().map(Deployed::profile).collect(),
-        warden: sandbox.handle(),
-        inbox: Arc::clone(&inbox),
-        local_only,
-    })?;
-    log.event(front.serving(address, &removed));
-    for (key, (function, uid)) in (0_u32..).zip(functions.iter().zip(&uids)) {
-        sandbox.load(function.spec(key, *uid));
+    let mut listeners = Listeners::default();
+    let prepared = listeners.prepare(config, shards, BIND_PATIENCE)?;
+    let change = listeners.commit(prepared)?;
+    let addresses = listeners.addresses();
+    let inboxes = (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
+    let (sink, heard) = sink::sink(Arc::clone(&inboxes));
+    let sandbox = Sandbox::start(ground.sandbox(), Box::new(sink))?;
+    let (report, reports) = unbounded_channel();
+    let mut control = Control {
+        sandbox: &sandbox,
+        shards: &inboxes,
+        versions,
+        config,
+        front,
+        log: &log,
+        holds: Holds::default(),
+    };
+    log.event(front.serving(&addresses, listeners.socket(Door::Unix), &ground.removed));
+    // The shards find in their inboxes what there is to serve before they take the first connection.
+    control.carry_out();
+    let mut threads = Vec::new();
+    let mut ends = Vec::new();
+    for (number, listeners) in (0..shards).zip(change.new) {
+        let started = start_shard(ShardConfig {
+            number,
+            listeners,
+            peers: Arc::clone(&inboxes),
+            report: Report::new(number, report.clone()),
+            warden: sandbox.handle(),
+            local_only,
+            timeouts: config.timeouts,
+        });
+        match started {
+            Ok(Watched { thread, ended }) => {
+                threads.push(thread);
+                ends.push(ended);
+            }
+            Err(error) => {
+                end_all(&inboxes);
+                return Err(error);
+            }
+        }
     }
-    let Watched { thread, ended } = shard;
-    let control = Control { sandbox: &sandbox, functions: &functions, uids, inbox: &inbox, front, log: &log };
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(heard, ended));
-    // For a shard that still runs: that is so if the control thread has failed.
-    inbox.tell(ToShard::Drain);
-    let ended = thread.join();
+    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends }));
+    // For shards that still run: that is so if the control thread, or one of them, has failed.
+    end_all(&inboxes);
+    let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
     let stopped = sandbox.stop();
     log.flush(LAST_LINES);
-    match ended {
-        Ok(ended) => ended.context("the shard failed")?,
-        Err(_) => bail!("the shard panicked; please report this"),
+    for ended in ended {
+        match ended {
+            Ok(ended) => ended.context("a shard failed")?,
+            Err(_) => bail!("a shard panicked; please report this"),
+        }
     }
     if result? == End::Untold {
-        bail!("the shard ended by itself; please report this");
+        bail!("a shard ended by itself; please report this");
     }
     stopped.context("the groups of the functions cannot be removed")
 }
 
-fn require_root() -> Result<()> {
-    // SAFETY: takes no pointers and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        bail!("hairtrigger confines functions at level full, for which it must be started as root");
+fn end_all(shards: &[Arc<Inbox>]) {
+    for shard in shards {
+        shard.tell(ToShard::End);
     }
-    Ok(())
-}
-
-/// Tries every confinement before anything is served with less: what is missing is refused by name.
-fn require_confinements(config: &Config) -> Result<()> {
-    let options = probe::Options {
-        cgroup: format!("{}-probe-{}", config.cgroup, std::process::id()),
-        uid_base: config.uid_base,
-        uid_count: config.uid_count,
-    };
-    let lacking: Vec<String> = probe::confinements(&options)
-        .into_iter()
-        .filter(|row| !row.holds())
-        .map(|row| {
-            let reason = row.reason.unwrap_or_else(|| "it does not hold".to_owned());
-            format!("{} (Linux {}): {reason}", row.about.name, row.about.least_kernel)
-        })
-        .collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.
@@ -148,7 +171,8 @@ fn raise_descriptor_limit() {
 /// Starts the shard's thread and waits until it has its ring: what the kernel lacks is said here.
 fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     let (made, outcome) = std::sync::mpsc::channel();
-    let shard = Watched::start("shard-0", move || match Shard::new(config) {
+    let name = format!("shard-{}", config.number);
+    let shard = Watched::start(&name, move || match Shard::new(config) {
         Ok(shard) => {
             let _ = made.send(None);
             drop(made);
@@ -163,110 +187,6 @@ fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
         Ok(None) => Ok(shard),
         Ok(Some(error)) => Err(error).context("the shard cannot be started"),
         Err(_) => bail!("the shard panicked while it started; please report this"),
-    }
-}
-
-/// What ended the shard, and so the control thread's work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// A signal: it was told to drain.
-    Told,
-    /// Nothing that the control thread knows of.
-    Untold,
-}
-
-/// The state of the control thread.
-struct Control<'c> {
-    sandbox: &'c Sandbox,
-    functions: &'c [Deployed],
-    uids: Vec<u32>,
-    inbox: &'c Inbox,
-    front: &'c dyn Front,
-    log: &'c Log,
-}
-
-impl Control<'_> {
-    /// Follows events until the shard has ended.
-    async fn run(self, heard: sink::Heard, mut ended: watched::Ended) -> io::Result<End> {
-        let sink::Heard { mut events, mut outputs, mut starts } = heard;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let (again, mut reloads) = tokio::sync::mpsc::unbounded_channel();
-        let again_after = |function: u32, hold: Duration| {
-            let again = again.clone();
-            tokio_uring::spawn(async move {
-                tokio::time::sleep(hold).await;
-                let _ = again.send(function);
-            });
-        };
-        let mut holds = Holds::default();
-        let mut end = End::Untold;
-        loop {
-            tokio::select! {
-                _ = &mut ended => return Ok(end),
-                // What is still under way is followed until it is done.
-                _ = interrupt.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.inbox.tell(ToShard::Drain);
-                }
-                _ = terminate.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.inbox.tell(ToShard::Drain);
-                }
-                Some(event) = events.recv() => match event {
-                    Event::Loaded { function, took, .. } => {
-                        holds.loaded(function, Instant::now());
-                        if let Some(deployed) = self.functions.get(function as usize) {
-                            self.log.event(self.front.loaded(deployed, took));
-                        }
-                    }
-                    Event::LoadFailed { function, failure, output } => {
-                        let hold =
-                            holds::may_pass(&failure).then(|| holds.failed(function, Instant::now()));
-                        if let Some(deployed) = self.functions.get(function as usize) {
-                            if let Some(pipe) = output {
-                                output::exhaust(deployed.manifest.name.as_str().into(), pipe, self.log);
-                            }
-                            self.log.event(self.front.failed(deployed, &failure.to_string(), hold));
-                        }
-                        if let Some(hold) = hold {
-                            again_after(function, hold);
-                        }
-                    }
-                    Event::TemplateGone { function, ending } => {
-                        let hold = holds.failed(function, Instant::now());
-                        if let Some(deployed) = self.functions.get(function as usize) {
-                            let name = &deployed.manifest.name;
-                            let sentence = format!(
-                                "The template of function {name} {ending}; it is loaded again in {hold:?}."
-                            );
-                            self.log.event(sentence);
-                        }
-                        again_after(function, hold);
-                    }
-                    Event::Trouble(sentence) => self.log.event(sentence),
-                    // The sink gives these to the shard.
-                    Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
-                },
-                Some(start) = starts.recv() => {
-                    if let Some(deployed) = self.functions.get(start.function as usize) {
-                        self.log.event(self.front.started(deployed, start.took));
-                    }
-                }
-                Some(function) = reloads.recv() => {
-                    if let Some(deployed) = self.functions.get(function as usize) {
-                        // After a failure the shard goes on refusing until this comes to something.
-                        self.sandbox.load(deployed.spec(function, self.uids[function as usize]));
-                    }
-                }
-                Some(output) = outputs.recv() => {
-                    if let Some(deployed) = self.functions.get(output.function as usize) {
-                        let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, self.log.clone());
-                    }
-                }
-            }
-        }
     }
 }
 

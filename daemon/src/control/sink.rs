@@ -1,11 +1,11 @@
-//! Where the sandbox's events go: what becomes of templates and workers to their shard, at once and in the
+//! Where the sandbox's events go: what becomes of templates to every shard, and of workers to theirs, at once and in the
 //! order in which it happened; the rest, and what is said of it, to the control thread.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::{Event, EventSink};
+use hairtrigger_sandbox::{Event, EventSink, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::shard::inbox::{Inbox, ToShard};
@@ -26,7 +26,7 @@ pub(crate) struct Start {
 }
 
 pub(crate) struct Sink {
-    inbox: Arc<Inbox>,
+    shards: Arc<[Arc<Inbox>]>,
     events: UnboundedSender<Event>,
     outputs: UnboundedSender<Output>,
     starts: UnboundedSender<Start>,
@@ -40,15 +40,28 @@ pub(crate) struct Heard {
 }
 
 /// A sink, and its other end.
-pub(crate) fn sink(inbox: Arc<Inbox>) -> (Sink, Heard) {
+pub(crate) fn sink(shards: Arc<[Arc<Inbox>]>) -> (Sink, Heard) {
     let (to_events, events) = unbounded_channel();
     let (to_outputs, outputs) = unbounded_channel();
     let (to_starts, starts) = unbounded_channel();
-    let sink = Sink { inbox, events: to_events, outputs: to_outputs, starts: to_starts };
+    let sink = Sink { shards, events: to_events, outputs: to_outputs, starts: to_starts };
     (sink, Heard { events, outputs, starts })
 }
 
 impl Sink {
+    fn tell(&self, ticket: Ticket, message: ToShard) {
+        match self.shards.get(usize::from(ticket.shard)) {
+            Some(shard) => shard.tell(message),
+            None => unreachable!("the ticket is a shard's own"),
+        }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> ToShard) {
+        for shard in &*self.shards {
+            shard.tell(message());
+        }
+    }
+
     fn follow(&self, function: u32, pipe: Option<OwnedFd>) {
         if let Some(pipe) = pipe {
             let _ = self.outputs.send(Output { function, pipe });
@@ -66,23 +79,26 @@ impl EventSink for Sink {
             Event::WorkerReady { ticket, worker, times } => {
                 // The shard first: somebody may wait for this worker.
                 let start = Start { function: ticket.function, took: times.fork };
-                self.inbox.tell(ToShard::WorkerReady { ticket, worker });
+                self.tell(ticket, ToShard::WorkerReady { ticket, worker });
                 let _ = self.starts.send(start);
             }
-            Event::WorkerGone { ticket, ending } => self.inbox.tell(ToShard::WorkerGone { ticket, ending }),
+            Event::WorkerGone { ticket, ending } => {
+                self.tell(ticket, ToShard::WorkerGone { ticket, ending });
+            }
             Event::Loaded { function, took, template, mut output } => {
-                self.inbox.tell(ToShard::Loaded { function });
+                self.tell_all(|| ToShard::Loaded { function });
                 self.follow(function, output.take());
                 let _ = self.events.send(Event::Loaded { function, took, template, output });
             }
             Event::LoadFailed { function, failure, output } => {
-                self.inbox.tell(ToShard::LoadFailed { function, reason: failure.to_string().into() });
+                let reason: Arc<str> = failure.to_string().into();
+                self.tell_all(|| ToShard::LoadFailed { function, reason: Arc::clone(&reason) });
                 // The output stays with the event: its lines come before the one that refers to them.
                 let _ = self.events.send(Event::LoadFailed { function, failure, output });
             }
             Event::TemplateGone { function, .. } => {
                 // Its workers' ends follow, and for none of them may the shard want another worker.
-                self.inbox.tell(ToShard::Reloading { function });
+                self.tell_all(|| ToShard::Reloading { function });
                 let _ = self.events.send(event);
             }
             Event::Trouble(_) => {

@@ -1,33 +1,25 @@
-//! One function on one shard: its workers, what each of them holds, and who waits for one.
+//! One version of a function on one shard: its workers, what each of them holds, and who waits for one.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
-use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, WAIT_IN_CHANNEL};
+use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
+use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::body::Content;
+use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
 use super::reply::InvocationId;
 use super::ring::Key;
+use super::route::Pattern;
+use super::version::{Profile, Version};
 use super::wheel::TimerId;
 use crate::outcome::Outcome;
-
-/// What a shard knows of a function.
-#[derive(Clone, Debug)]
-pub(crate) struct Profile {
-    pub(crate) name: Arc<str>,
-    pub(crate) timeout: Duration,
-    pub(crate) max_request: u64,
-    pub(crate) max_response: u64,
-    pub(crate) provisioned: u16,
-    pub(crate) max: u16,
-    pub(crate) queue: usize,
-}
 
 /// Whether there is a template to fork from.
 #[derive(Clone, Debug)]
@@ -39,10 +31,102 @@ pub(crate) enum Status {
     Failed(Arc<str>),
 }
 
+/// Whom an invocation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A connection of this shard.
+    Connection(Key),
+    /// Another shard, by the parcel that it sent.
+    Parcel(Key),
+}
+
+/// A request as a channel takes it, but for what the worker and the moment decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) query: &'a [u8],
+    /// Encoded as [`RequestView::encode_header`] does.
+    pub(crate) headers: &'a [u8],
+    pub(crate) header_count: u32,
+    /// Trailers are the last of the fields in `headers`.
+    pub(crate) trailer_count: u32,
+    pub(crate) body: &'a [u8],
+    /// Whether the client asked for the times of the stages.
+    pub(crate) timed: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Of a head, what follows it, and the manifest's route that led here; `encoded` takes the fields.
+    pub(crate) fn new(
+        head: &Head<'a>,
+        content: Content<'a>,
+        route: Option<&Pattern>,
+        encoded: &'a mut Vec<u8>,
+    ) -> Self {
+        encoded.clear();
+        let mut header_count = 0;
+        let mut timed = false;
+        for (name, value) in head.headers.iter() {
+            if name.len() >= OURS.len() && name[..OURS.len()].eq_ignore_ascii_case(OURS) {
+                if !name.eq_ignore_ascii_case(TIMING) {
+                    continue;
+                }
+                timed = true;
+            }
+            RequestView::encode_header(encoded, name, value);
+            header_count += 1;
+        }
+        if let Some(pattern) = route {
+            RequestView::encode_header(encoded, ROUTE, pattern.as_str().as_bytes());
+            header_count += 1;
+            for (field, value) in pattern.values(head.path) {
+                RequestView::encode_header(encoded, field.as_bytes(), &value);
+                header_count += 1;
+            }
+        }
+        encoded.extend_from_slice(content.trailers);
+        Self {
+            method: head.method,
+            path: head.path,
+            query: head.query.unwrap_or_default(),
+            headers: encoded,
+            header_count,
+            trailer_count: content.trailer_count,
+            body: content.bytes,
+            timed,
+        }
+    }
+
+    fn view<'v>(&'v self, id: &'v InvocationId, deadline_ns: u64) -> RequestView<'v> {
+        RequestView {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            headers: self.headers,
+            header_count: self.header_count,
+            trailer_count: self.trailer_count,
+            body: self.body,
+            invocation: id,
+            deadline_ns,
+            timed: self.timed,
+        }
+    }
+}
+
+/// A worker that is reserved for a request with a large body, and where that is to be written before
+/// [`Live::finish_post`].
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) worker: WorkerId,
+    pub(crate) file: OwnedFd,
+    pub(crate) span: Span,
+}
+
 /// An invocation that a worker holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
-    pub(crate) connection: Key,
+    pub(crate) caller: Caller,
     /// Its sequence number in the channel.
     pub(crate) sequence: u32,
 }
@@ -65,6 +149,8 @@ pub(crate) struct Live {
     /// Takes the bell's count while [`Live::bell_armed`].
     pub(crate) bell_count: Box<u64>,
     pub(crate) bell_armed: bool,
+    /// Whether its last reply is still being read; it begins nothing before that.
+    pub(crate) reading: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
     /// Whether it has answered anything.
@@ -85,15 +171,33 @@ impl Live {
     /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
     /// first flight.
     pub(crate) fn look_at(&self) -> u64 {
-        if self.flights.len() > 1 {
+        if self.reading {
+            u64::MAX
+        } else if self.flights.len() > 1 {
             self.deadline.min(self.head_since + nanoseconds(WAIT_IN_CHANNEL))
         } else {
             self.deadline
         }
     }
 
+    /// Posts the request that was begun, once its body is written.
+    pub(crate) fn finish_post(&mut self, caller: Caller, now: u64, timeout: Duration) -> Posted {
+        let posted = self.channel.finish_post(now.saturating_add(nanoseconds(timeout)));
+        if posted != Posted::Full {
+            self.has_one_more(caller, now, timeout);
+        }
+        posted
+    }
+
+    fn has_one_more(&mut self, caller: Caller, now: u64, timeout: Duration) {
+        self.flights.push_back(Flight { caller, sequence: self.channel.last_posted() });
+        if self.flights.len() == 1 {
+            self.head_changed(now, timeout);
+        }
+    }
+
     /// The first flight is another one, or none.
-    fn head_changed(&mut self, now: u64, timeout: Duration) {
+    pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
         self.head_since = now;
         self.deadline =
             if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
@@ -118,16 +222,27 @@ impl Live {
     }
 }
 
-/// One function.
+/// One version of one function.
 #[derive(Debug)]
 pub(crate) struct Function {
-    pub(crate) index: u32,
+    /// The version's key.
+    pub(crate) key: u32,
+    pub(crate) version: Arc<Version>,
     pub(crate) profile: Profile,
+    /// Number of this shard.
+    shard: u16,
     pub(crate) status: Status,
-    pub(crate) pool: Pool,
+    /// Requests go to another version, or to none: this one is gone once it has nothing left to do.
+    pub(crate) retiring: bool,
+    pool: Pool,
     workers: Vec<Option<Box<Live>>>,
     /// Who waits for a worker, and since when.
-    pub(crate) queue: VecDeque<(Key, u64)>,
+    pub(crate) queue: VecDeque<(Caller, u64)>,
+    /// Invocations that other shards have from this one, or whose bodies are on their way to a worker.
+    pub(crate) away: u32,
+    /// How many were handed over, and from when on they are counted.
+    handed: u32,
+    handed_since: u64,
     /// Workers in a row that ended soon after their start without having answered anything.
     pub(crate) stillborn: u32,
     /// No worker is started before then.
@@ -139,6 +254,10 @@ pub(crate) struct Function {
     depth: u32,
 }
 
+/// Fields that begin so are the daemon's word, and not passed on from a client; but for [`TIMING`].
+const OURS: &[u8] = b"x-hairtrigger-";
+/// Tells a function which of its routes led to it.
+const ROUTE: &[u8] = b"x-hairtrigger-route";
 /// A request with this field is answered with Server-Timing.
 const TIMING: &[u8] = b"x-hairtrigger-timing";
 /// An average of fewer invocations says nothing.
@@ -156,22 +275,112 @@ pub(crate) enum Dispatch {
 }
 
 impl Function {
-    pub(crate) fn new(index: u32, profile: Profile) -> Self {
-        let shape = Shape { provisioned: profile.provisioned, max: profile.max, depth: 1 };
+    /// A version that was begun, on the shard of this number.
+    pub(crate) fn new(version: Arc<Version>, shard: u16) -> Self {
+        let profile = version.profile.clone();
+        let shape = Shape { provisioned: version.provisioned_on(shard), max: profile.max, depth: 1 };
         Self {
-            index,
+            key: version.key,
+            shard,
             pool: Pool::new(shape),
             workers: (0..profile.max).map(|_| None).collect(),
             queue: VecDeque::with_capacity(profile.queue.min(1024)),
             status: Status::Loading,
+            retiring: false,
+            away: 0,
+            handed: 0,
+            handed_since: 0,
             stillborn: 0,
             held_until: 0,
             growth_timer: false,
             service: 0,
             served: 0,
             depth: 1,
+            version,
             profile,
         }
+    }
+
+    /// Workers that serve or will.
+    pub(crate) fn staff(&self) -> usize {
+        let counts = self.pool.counts();
+        counts.starting + counts.idle + counts.busy
+    }
+
+    /// Tells the other shards how it stands. To be called after each change in the pool.
+    fn stand(&self) {
+        self.version.stand(self.shard, self.pool.counts().idle, self.staff());
+    }
+
+    /// How many workers to start, if the host's number allows, with `queued` requests waiting.
+    pub(crate) fn starts_wanted(&self, queued: usize) -> usize {
+        self.pool.starts_wanted(queued)
+    }
+
+    /// Reserves a slot for one more worker; `None` if there are as many as there may be, here or on all shards
+    /// together.
+    pub(crate) fn start(&mut self) -> Option<WorkerId> {
+        if !self.version.take_permit() {
+            return None;
+        }
+        let id = self.pool.start();
+        if id.is_none() {
+            self.version.return_permit();
+        }
+        self.stand();
+        id
+    }
+
+    /// An invocation was handed over to another shard at `now`. True if that has become a habit, so that a
+    /// worker of its own is due.
+    pub(crate) fn handed_over(&mut self, now: u64) -> bool {
+        self.away += 1;
+        if now.saturating_sub(self.handed_since) > nanoseconds(HAND_OVER_WINDOW) {
+            (self.handed, self.handed_since) = (0, now);
+        }
+        self.handed += 1;
+        let habit = self.handed > HAND_OVER_GROW && self.pool.counts().starting == 0;
+        if habit {
+            self.handed = 0;
+        }
+        habit
+    }
+
+    /// The worker has done with one of its invocations.
+    pub(crate) fn release(&mut self, id: WorkerId, now: u64) {
+        self.pool.release(id, now);
+        self.stand();
+    }
+
+    /// The worker gets no more until it is idle again.
+    pub(crate) fn hold(&mut self, id: WorkerId) {
+        self.pool.hold(id);
+    }
+
+    /// The worker gets no more at all.
+    pub(crate) fn drain(&mut self, id: WorkerId) {
+        self.pool.drain(id);
+        self.stand();
+    }
+
+    /// Requests no longer begin here: no worker is kept for its own sake.
+    pub(crate) fn retire(&mut self) {
+        self.retiring = true;
+        self.pool.keep_none();
+    }
+
+    /// Kills the workers of a retiring version that nobody needs; whether nothing is left of it.
+    pub(crate) fn wind_up(&mut self) -> bool {
+        if !self.queue.is_empty() {
+            return false;
+        }
+        while let Some((id, _)) = self.pool.longest_idle() {
+            self.drain(id);
+            if let Some(live) = self.worker(id.slot) {
+                live.kill(Outcome::ShuttingDown);
+            }
+        }
+        self.away == 0 && self.pool.is_vacant()
     }
 
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
@@ -192,6 +401,7 @@ impl Function {
             let _ = hairtrigger_sandbox::kill(pidfd.as_fd());
             return;
         }
+        self.stand();
         self.workers[usize::from(id.slot)] = Some(Box::new(Live {
             id,
             channel,
@@ -203,6 +413,7 @@ impl Function {
             timer: None,
             bell_count: Box::new(0),
             bell_armed: false,
+            reading: false,
             listed: false,
             served: false,
             arrived: now,
@@ -213,18 +424,35 @@ impl Function {
     pub(crate) fn departed(&mut self, ticket: Ticket) -> Option<Box<Live>> {
         let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
         self.pool.gone(id)?;
+        self.version.return_permit();
+        self.stand();
         self.workers[usize::from(id.slot)].take()
+    }
+
+    /// Posts the request of a head and a body to a worker, if one is free.
+    pub(crate) fn post_head(
+        &mut self,
+        head: &Head<'_>,
+        content: Content<'_>,
+        exchange: &Exchange,
+        caller: Caller,
+        now: u64,
+        scratch: &mut Vec<u8>,
+    ) -> Dispatch {
+        if !self.pool.has_room() {
+            return Dispatch::Wait;
+        }
+        let request = Request::new(head, content, self.profile.route(exchange), scratch);
+        self.post(&request, &exchange.id, caller, now)
     }
 
     /// Posts a request to a worker, if one is free.
     pub(crate) fn post(
         &mut self,
-        head: &Head<'_>,
-        body: &[u8],
+        request: &Request<'_>,
         id: &InvocationId,
-        connection: Key,
+        caller: Caller,
         now: u64,
-        scratch: &mut Vec<u8>,
     ) -> Dispatch {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
         let timeout = self.profile.timeout;
@@ -232,37 +460,39 @@ impl Function {
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
         };
-        scratch.clear();
-        let mut header_count = 0;
-        let mut timed = false;
-        for (name, value) in head.headers.iter() {
-            timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
-            RequestView::encode_header(scratch, name, value);
-            header_count += 1;
-        }
         // Of one that waits in the channel the time begins later; this is what its function is told.
         let deadline = now.saturating_add(nanoseconds(timeout));
-        let posted = live.channel.post(&RequestView {
-            method: head.method,
-            path: head.path,
-            query: head.query.unwrap_or_default(),
-            headers: scratch,
-            header_count,
-            body,
-            invocation: id,
-            deadline_ns: deadline,
-            timed,
-        });
+        let posted = live.channel.post(&request.view(id, deadline));
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.
             self.pool.release(worker, now);
             return Dispatch::Wait;
         }
-        live.flights.push_back(Flight { connection, sequence: live.channel.last_posted() });
-        if live.flights.len() == 1 {
-            live.head_changed(now, timeout);
-        }
+        live.has_one_more(caller, now, timeout);
+        self.stand();
         Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+    }
+
+    /// Reserves a worker, if one is free, for a request whose body is large.
+    pub(crate) fn begin(&mut self, request: &Request<'_>, id: &InvocationId, now: u64) -> Option<Begun> {
+        let worker = self.pool.take()?;
+        let live = self.workers.get_mut(usize::from(worker.slot)).and_then(Option::as_deref_mut);
+        let Some(live) = live else { unreachable!("the pool gives out only workers that are there") };
+        let view = RequestView { body: b"", ..request.view(id, 0) };
+        let span = live.channel.begin_post(&view, request.body.len());
+        let file = live.channel.request_file().try_clone_to_owned();
+        let (Some(span), Ok(file)) = (span, file) else {
+            // Descriptors are short, or the slab is in use: then what was begun there is somebody else's.
+            if span.is_some() {
+                live.channel.abandon_post();
+            }
+            self.pool.release(worker, now);
+            return None;
+        };
+        // Until the body is written this version must not go.
+        self.away += 1;
+        self.stand();
+        Some(Begun { worker, file, span })
     }
 
     /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's
@@ -280,6 +510,49 @@ impl Function {
         if depth != self.depth {
             self.depth = depth;
             self.pool.set_depth(depth);
+        }
+    }
+}
+
+/// The versions that a shard knows, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Functions(Vec<Place>);
+
+/// What stands under a key: the version that has it, or nothing but the name of the one that had it last.
+#[derive(Debug, Default)]
+struct Place {
+    name: Option<Arc<str>>,
+    function: Option<Box<Function>>,
+}
+
+impl Functions {
+    pub(crate) fn get(&self, key: u32) -> Option<&Function> {
+        self.0.get(key as usize)?.function.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Function> {
+        self.0.get_mut(key as usize)?.function.as_deref_mut()
+    }
+
+    /// The function's name, also after the version was removed.
+    pub(crate) fn name(&self, key: u32) -> Option<&str> {
+        self.0.get(key as usize)?.name.as_deref()
+    }
+
+    /// Keys are below [`MAX_VERSIONS`](hairtrigger_sandbox::limits::MAX_VERSIONS), which bounds the list.
+    pub(crate) fn insert(&mut self, function: Function) {
+        let at = function.key as usize;
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, Place::default);
+        }
+        debug_assert!(self.0[at].function.is_none(), "a key is given to one version at a time");
+        let name = Some(Arc::clone(&function.profile.name));
+        self.0[at] = Place { name, function: Some(Box::new(function)) };
+    }
+
+    pub(crate) fn remove(&mut self, key: u32) {
+        if let Some(place) = self.0.get_mut(key as usize) {
+            place.function = None;
         }
     }
 }

@@ -1,29 +1,50 @@
-//! What other threads tell a shard: a queue without a lock, and a bell.
+//! What other threads tell a shard: a queue without a lock, and a bell. And what a shard tells the control
+//! thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::SegQueue;
 use hairtrigger_sandbox::ending::Ending;
 use hairtrigger_sandbox::{Ticket, Worker};
+use tokio::sync::mpsc::UnboundedSender;
 
-/// A message to a shard.
+use super::Listener;
+use super::handover::{Answer, Parcel};
+use super::version::{Routing, Version};
+
+/// A message to a shard. Functions are named by the keys of their versions.
 #[derive(Debug)]
 pub(crate) enum ToShard {
-    /// The function's template serves.
+    /// A version is being loaded: know it, and start its workers once it is.
+    Begin(Arc<Version>),
+    /// The version's template serves.
     Loaded {
         /// Which.
         function: u32,
     },
-    /// The function cannot be loaded.
+    /// The version cannot be loaded.
     LoadFailed {
         /// Which.
         function: u32,
         /// The end of a sentence that says why.
-        reason: std::sync::Arc<str>,
+        reason: Arc<str>,
     },
-    /// The function is being loaded once more.
+    /// The version is being loaded once more.
     Reloading {
+        /// Which.
+        function: u32,
+    },
+    /// Requests go where this says from now on. Every version in it was begun before.
+    Route {
+        /// Where.
+        routing: Arc<Routing>,
+        /// Most connections: what the workers of these versions leave of the process's descriptors.
+        most_connections: usize,
+    },
+    /// No request goes to this version any more: finish what is under way, end its workers, say so, forget it.
+    Retire {
         /// Which.
         function: u32,
     },
@@ -41,8 +62,57 @@ pub(crate) enum ToShard {
         /// What ended it.
         ending: Ending,
     },
-    /// Take no more connections, finish what is under way, and end.
+    /// Another shard has no worker for this invocation.
+    Invoke(Box<Parcel>),
+    /// What became of an invocation that was handed over.
+    Answer(Box<Answer>),
+    /// Take connections from these, too.
+    #[expect(dead_code, reason = "a reload opens and closes listeners")]
+    Listen(Vec<Listener>),
+    /// Take no more connections from the listeners of these numbers.
+    #[expect(dead_code, reason = "a reload opens and closes listeners")]
+    StopListening(Vec<u32>),
+    /// Take no more connections, finish what is under way, and say so. Others may still hand invocations over.
     Drain,
+    /// Every shard has drained: end.
+    End,
+}
+
+/// A message from a shard to the control thread.
+#[derive(Clone, Debug)]
+pub(crate) enum FromShard {
+    /// Nothing is left of a version that was to retire.
+    Retired {
+        /// Which.
+        function: u32,
+    },
+    /// The workers of a version end before they can serve.
+    Failing {
+        /// Which.
+        function: u32,
+        /// The end of a sentence that says more.
+        reason: Arc<str>,
+    },
+    /// Nothing is left of this shard's connections.
+    Drained,
+}
+
+/// A shard's way to the control thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    shard: u16,
+    control: UnboundedSender<(u16, FromShard)>,
+}
+
+impl Report {
+    pub(crate) fn new(shard: u16, control: UnboundedSender<(u16, FromShard)>) -> Self {
+        Self { shard, control }
+    }
+
+    /// Tells it something. It does not listen any more when the daemon ends.
+    pub(crate) fn tell(&self, message: FromShard) {
+        let _ = self.control.send((self.shard, message));
+    }
 }
 
 /// A shard's letter box.
@@ -73,7 +143,9 @@ impl Inbox {
 
     /// To be called before the messages are taken: what comes later rings again.
     pub(crate) fn answer_bell(&self) {
-        self.rung.store(false, Ordering::Release);
+        // A swap and not a store, which the look into the queue could overtake: whoever finds the bell rung has
+        // its message seen by that look, whoever comes later rings.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 
     pub(crate) fn take(&self) -> Option<ToShard> {

@@ -2,18 +2,25 @@
 
 pub(crate) mod ring;
 
+mod body;
 mod connection;
 mod receive;
+mod send;
 
+pub(crate) mod chunked;
 pub(crate) mod parse;
 
 pub(crate) mod route;
 
 pub(crate) mod function;
 pub(crate) mod pool;
+pub(crate) mod version;
 
 mod dispatch;
+mod handover;
+mod transfer;
 mod wheel;
+mod workers;
 
 mod answer;
 #[expect(dead_code, reason = "the interface stands before its two sides")]
@@ -21,38 +28,60 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{
-    ACCEPT_AGAIN, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, DRAIN_TIMEOUT, LEAST_CONNECTIONS,
-    MAX_CONNECTIONS, RING_ENTRIES,
-};
+use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, MAX_CONNECTIONS, RING_ENTRIES};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
 use connection::{Connections, Phase};
-use function::{Function, Profile, Status};
-use inbox::{Inbox, ToShard};
+use function::{Functions, Status};
+use handover::Parcels;
+use inbox::{FromShard, Inbox, Report, ToShard};
 use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
-use route::Router;
+pub(crate) use timeouts::Timeouts;
+use transfer::Transfers;
+use version::Routing;
 use wheel::Wheel;
+
+/// What came in by a listener may ask for what is behind its door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A TCP address, which anybody may reach.
+    Tcp,
+    /// The unix socket for requests to functions.
+    Unix,
+    /// The unix socket of the operator.
+    Admin,
+}
+
+/// A socket that listens, and does not block.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// The control thread's number for it; no two that live have the same.
+    pub(crate) number: u32,
+    pub(crate) socket: OwnedFd,
+    pub(crate) door: Door,
+}
 
 /// What a shard is made of.
 pub(crate) struct ShardConfig {
     /// Number of the shard.
     pub(crate) number: u16,
-    /// Listens, does not block.
-    pub(crate) listener: OwnedFd,
-    pub(crate) functions: Vec<Profile>,
+    pub(crate) listeners: Vec<Listener>,
+    /// The inboxes of all shards by number, its own among them.
+    pub(crate) peers: Arc<[Arc<Inbox>]>,
+    pub(crate) report: Report,
     pub(crate) warden: WardenHandle,
-    pub(crate) inbox: Arc<Inbox>,
-    /// Only requests whose Host names this machine are served.
+    /// Of the connections through [`Door::Tcp`], only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// What a timer is for, in one word.
@@ -64,8 +93,10 @@ enum Alarm {
     Worker(Key),
     /// Requests have waited long enough for more workers.
     Growth(u32),
-    /// Descriptors were short; there may be some again.
-    Accept,
+    /// Descriptors were short; there may be some again, for the listener of this number.
+    Accept(u32),
+    /// A parcel has waited too long.
+    Parcel(Key),
     /// The drain has lasted long enough.
     Drain,
 }
@@ -77,7 +108,8 @@ impl Alarm {
             Self::Connection(key) => word(0, key),
             Self::Worker(key) => word(1, key),
             Self::Growth(function) => word(2, Key::new(function, 0)),
-            Self::Accept => word(3, Key::new(0, 0)),
+            Self::Accept(listener) => word(3, Key::new(listener, 0)),
+            Self::Parcel(key) => word(5, key),
             Self::Drain => word(4, Key::new(0, 0)),
         }
     }
@@ -89,7 +121,8 @@ impl Alarm {
             0 => Self::Connection(key),
             1 => Self::Worker(key),
             2 => Self::Growth(key.index),
-            3 => Self::Accept,
+            3 => Self::Accept(key.index),
+            5 => Self::Parcel(key),
             _ => Self::Drain,
         }
     }
@@ -128,17 +161,23 @@ struct Retired {
 pub(crate) struct Shard {
     number: u16,
     ring: Ring,
-    listener: Option<OwnedFd>,
+    listeners: Vec<Listener>,
     connections: Connections,
-    router: Router,
-    functions: Vec<Function>,
+    routing: Arc<Routing>,
+    functions: Functions,
+    /// Versions of which something is left that shall not be.
+    retiring: Vec<u32>,
+    parcels: Parcels,
     /// Workers that hold invocations: function and slot.
     busy: Vec<(u32, u16)>,
     wheel: Wheel,
     warden: WardenHandle,
+    peers: Arc<[Arc<Inbox>]>,
     inbox: Arc<Inbox>,
     inbox_count: Box<u64>,
+    report: Report,
     local_only: bool,
+    timeouts: Timeouts,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -149,38 +188,45 @@ pub(crate) struct Shard {
     body_bytes: u64,
     /// Output that the kernel has not taken or not sent, in bytes.
     output_bytes: usize,
-    /// Most connections: what the descriptors that this process may have leave beside its workers.
+    /// Most connections, from [`ToShard::Route`].
     most_connections: usize,
     /// Channels of workers that are gone, until what was queued for them has been submitted.
     #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
     departed: Vec<Box<function::Live>>,
     retired: Vec<Retired>,
+    transfers: Transfers,
     /// Connections whose input is to be looked at again: their answers are out.
     answered: Vec<Key>,
     draining: bool,
-    drained_out: bool,
+    /// Whether the control thread was told that nothing is left of its connections.
+    drained: bool,
+    /// The last word was spoken, or the drain has lasted long enough.
+    over: bool,
 }
 
 impl Shard {
     /// Makes the shard on the thread that will run it.
     pub(crate) fn new(config: ShardConfig) -> io::Result<Self> {
         let now = monotonic_ns();
-        let router = Router::new(config.functions.iter().map(|profile| &*profile.name));
-        let workers = config.functions.iter().map(|profile| usize::from(profile.max)).sum();
-        let functions = (0_u32..).zip(config.functions);
+        let inbox = Arc::clone(&config.peers[usize::from(config.number)]);
         Ok(Self {
             number: config.number,
             ring: Ring::new()?,
-            listener: Some(config.listener),
+            listeners: config.listeners,
             connections: Connections::default(),
-            router,
-            functions: functions.map(|(index, profile)| Function::new(index, profile)).collect(),
+            routing: Arc::default(),
+            functions: Functions::default(),
+            retiring: Vec::new(),
+            parcels: Parcels::default(),
             busy: Vec::with_capacity(1024),
             wheel: Wheel::new(now, RING_ENTRIES as usize),
             warden: config.warden,
-            inbox: config.inbox,
+            peers: config.peers,
+            inbox,
             inbox_count: Box::new(0),
+            report: config.report,
             local_only: config.local_only,
+            timeouts: config.timeouts,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",
@@ -188,27 +234,39 @@ impl Shard {
             now,
             body_bytes: 0,
             output_bytes: 0,
-            most_connections: most_connections(workers)?,
+            most_connections: 0,
             departed: Vec::new(),
             retired: Vec::new(),
+            transfers: Transfers::default(),
             answered: Vec::with_capacity(1024),
             draining: false,
-            drained_out: false,
+            drained: false,
+            over: false,
         })
     }
 
-    /// Serves until it is told to drain and has done so.
+    /// Serves until it is told to end, or has drained for too long.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        self.listen_to_inbox();
-        self.accept();
-        while !self.finished() {
+        // What is routed at the start was said before: nobody is to hear that it does not exist.
+        self.take_messages();
+        for listener in 0..self.listeners.len() {
+            self.accept(self.listeners[listener].number);
+        }
+        while !self.over {
             self.turn()?;
         }
+        // The kernel may still write to what these hold, or read from it. The process ends soon.
+        std::mem::forget((self.connections, self.transfers, self.functions, self.retired));
         Ok(())
     }
 
-    fn finished(&self) -> bool {
-        self.draining && (self.drained_out || self.connections.len() == 0)
+    /// While it drains: says once that nothing is left of its connections. It goes on for the sake of others,
+    /// whose last requests may come here.
+    fn look_whether_drained(&mut self) {
+        if self.draining && !self.drained && self.connections.len() == 0 {
+            self.drained = true;
+            self.report.tell(FromShard::Drained);
+        }
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -226,6 +284,8 @@ impl Shard {
         self.collect_replies();
         self.ring_alarms();
         self.go_on();
+        self.wind_up();
+        self.look_whether_drained();
         Ok(())
     }
 
@@ -239,8 +299,10 @@ impl Shard {
 
     fn completed(&mut self, completion: &Completion) {
         match completion.token {
-            Token::Accept => self.accepted(completion),
+            Token::Accept(listener) => self.accepted(completion, listener),
             Token::Receive(key) => self.received(completion, key),
+            Token::Fill(key) => self.filled(completion, key),
+            Token::Transfer(key) => self.moved(completion, key),
             Token::Send(key) => self.sent(completion, key),
             Token::Bell(key) => self.rung(key),
             Token::Inbox => self.take_messages(),
@@ -248,12 +310,14 @@ impl Shard {
         }
     }
 
-    fn accepted(&mut self, completion: &Completion) {
+    fn accepted(&mut self, completion: &Completion, listener: u32) {
         if completion.result >= 0 {
             // SAFETY: the kernel made this descriptor for this completion; nobody else knows of it.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            // Beyond the cap it is closed at once.
-            if let Some(key) = self.connections.insert(fd, self.most_connections) {
+            // One that came in while its listener was taken away is closed, as is one beyond the cap.
+            let door = self.listeners.iter().find(|known| known.number == listener).map(|known| known.door);
+            if let Some(key) = door.and_then(|door| self.connections.insert(fd, door, self.most_connections))
+            {
                 self.start_connection(key);
             }
         }
@@ -263,15 +327,23 @@ impl Shard {
         let short = matches!(-completion.result, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
         if short {
             // At once would be a busy loop: nothing gets better before somebody leaves.
-            self.wheel.insert(self.now + nanoseconds(ACCEPT_AGAIN), Alarm::Accept.pack());
+            self.wheel.insert(self.now + nanoseconds(ACCEPT_AGAIN), Alarm::Accept(listener).pack());
         } else {
-            self.accept();
+            self.accept(listener);
         }
     }
 
-    fn accept(&mut self) {
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_fd());
+    /// Takes connections from a listener, if that is still there.
+    fn accept(&mut self, listener: u32) {
+        if let Some(known) = self.listeners.iter().find(|known| known.number == listener) {
+            self.ring.accept(known.socket.as_fd(), listener);
+        }
+    }
+
+    fn stop_listening(&mut self, which: impl Fn(u32) -> bool) {
+        for listener in self.listeners.extract_if(.., |listener| which(listener.number)) {
+            // The multishot accept holds the socket: shutting it down ends both.
+            hairtrigger_sandbox::shut_down(listener.socket.as_fd());
         }
     }
 
@@ -291,26 +363,42 @@ impl Shard {
 
     fn told(&mut self, message: ToShard) {
         match message {
+            ToShard::Begin(version) => self.begin(version),
             ToShard::Loaded { function } => self.loaded(function),
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
             ToShard::Reloading { function } => {
-                if let Some(function) = self.functions.get_mut(function as usize) {
+                if let Some(function) = self.functions.get_mut(function) {
                     function.status = Status::Loading;
                 }
             }
+            ToShard::Route { routing, most_connections } => {
+                self.routing = routing;
+                self.most_connections = most_connections;
+            }
+            ToShard::Retire { function } => self.retire_version(function),
             ToShard::WorkerReady { ticket, worker } => self.worker_ready(ticket, *worker),
             ToShard::WorkerGone { ticket, ending } => self.worker_gone(ticket, ending),
+            ToShard::Invoke(parcel) => self.take_parcel(parcel),
+            ToShard::Answer(answer) => self.take_answer(*answer),
+            ToShard::Listen(listeners) => {
+                // One that drains would never be rid of them.
+                let welcome = !self.draining;
+                for listener in listeners.into_iter().filter(|_| welcome) {
+                    let number = listener.number;
+                    self.listeners.push(listener);
+                    self.accept(number);
+                }
+            }
+            ToShard::StopListening(numbers) => self.stop_listening(|number| numbers.contains(&number)),
             ToShard::Drain => self.drain(),
+            ToShard::End => self.over = true,
         }
     }
 
     /// Takes no more connections, closes those without a request, and waits for the others.
     fn drain(&mut self) {
         self.draining = true;
-        // The multishot accept holds the listener: shutting it down ends both.
-        if let Some(listener) = self.listener.take() {
-            hairtrigger_sandbox::shut_down(listener.as_fd());
-        }
+        self.stop_listening(|_| true);
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.phase == Phase::Head && connection.input.is_empty() {
@@ -319,7 +407,7 @@ impl Shard {
                 exchange.keep_alive = false;
             }
         }
-        self.wheel.insert(self.now + nanoseconds(DRAIN_TIMEOUT), Alarm::Drain.pack());
+        self.wheel.insert(self.now + nanoseconds(self.timeouts.drain), Alarm::Drain.pack());
     }
 
     fn time_to_next_alarm(&self) -> Option<Duration> {
@@ -336,8 +424,9 @@ impl Shard {
                 Alarm::Connection(key) => self.connection_alarm(key),
                 Alarm::Worker(key) => self.worker_alarm(key),
                 Alarm::Growth(function) => self.growth_alarm(function),
-                Alarm::Accept => self.accept(),
-                Alarm::Drain => self.drained_out = true,
+                Alarm::Accept(listener) => self.accept(listener),
+                Alarm::Parcel(key) => self.parcel_alarm(key),
+                Alarm::Drain => self.over = true,
             }
         }
     }
@@ -381,19 +470,6 @@ fn hex(mut value: u64, digits: &mut [u8]) {
         *digit = b"0123456789abcdef"[(value & 15) as usize];
         value >>= 4;
     }
-}
-
-/// How many connections there may be beside so many workers.
-fn most_connections(workers: usize) -> io::Result<usize> {
-    let allowed = hairtrigger_sandbox::descriptor_limit()?;
-    let left = allowed.saturating_sub(workers * DESCRIPTORS_PER_WORKER + DESCRIPTOR_RESERVE);
-    if left < LEAST_CONNECTIONS {
-        return Err(io::Error::other(format!(
-            "{allowed} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; \
-             raise RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max"
-        )));
-    }
-    Ok(left.min(MAX_CONNECTIONS))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -176,6 +176,21 @@ impl Pool {
         Some(self.id(slot))
     }
 
+    /// Whether [`Pool::take`] would give one.
+    pub(crate) fn has_room(&self) -> bool {
+        !(self.idle.is_empty() && self.roomy.is_empty())
+    }
+
+    /// No worker is kept warm any more for its own sake.
+    pub(crate) fn keep_none(&mut self) {
+        self.shape.provisioned = 0;
+    }
+
+    /// Whether there is no worker in any state.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.counts.vacant == self.slots.len()
+    }
+
     /// The worker has done with one of its invocations. False if it held none.
     pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
         match self.live(id) {
@@ -245,7 +260,6 @@ impl Pool {
     }
 
     /// The worker that has been idle longest, and since when: the first to be reaped.
-    #[cfg(test)]
     pub(crate) fn longest_idle(&self) -> Option<(WorkerId, u64)> {
         let &slot = self.idle.first()?;
         match self.slots[usize::from(slot)].state {

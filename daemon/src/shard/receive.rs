@@ -1,19 +1,19 @@
 //! Bytes from clients → requests, and the life of a connection around them.
 
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use hairtrigger_sandbox::limits::{
-    BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, INPUT_HIGH_WATER, LINGER_TIMEOUT, MAX_BODY_BYTES,
-    MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, WRITE_TIMEOUT,
+    INLINE_BODY, INPUT_HIGH_WATER, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, SKIPPED_BODY,
 };
 
-use super::connection::{Connection, Exchange, Phase, Stamps};
-use super::function::{Dispatch, Status};
-use super::parse::{BadRequest, Version, parse_head};
+use super::body::Body;
+use super::chunked::ChunkError;
+use super::connection::{Exchange, Phase, Receive, Stamps};
+use super::function::{Caller, Dispatch, Status};
+use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::ring::{Completion, Key};
-use super::route::{Route, is_local};
-use super::{Alarm, Shard, nanoseconds, reply};
+use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
+use super::{Door, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
 /// What to do after one look at a connection's input.
@@ -24,39 +24,37 @@ enum Next {
     Wait,
 }
 
+/// The length of a body that stays in its connection's input.
+fn inline(body: BodyLength) -> Option<usize> {
+    let length = body.known().and_then(|length| usize::try_from(length).ok())?;
+    (length <= INLINE_BODY).then_some(length)
+}
+
 impl Shard {
     pub(super) fn start_connection(&mut self, key: Key) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receive_armed = true;
+        connection.receive = Receive::Any;
         connection.received_at = now;
         let fd = connection.fd.as_raw_fd();
         self.ring.receive(fd, key);
-        self.set_deadline(key, IDLE_TIMEOUT);
+        self.set_deadline(key, self.timeouts.idle);
     }
 
     pub(super) fn received(&mut self, completion: &Completion, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(connection) = self.connections.equipped(key) else {
             self.ring.take(completion, None);
             return;
         };
-        connection.receive_armed = completion.more;
+        if !completion.more {
+            connection.receive = Receive::No;
+        }
         let wanted = !matches!(connection.phase, Phase::Flushing | Phase::Lingering | Phase::Closed);
         if completion.result > 0 {
-            if connection.input.is_empty() {
+            if connection.input.is_empty() && connection.skip == 0 {
                 connection.received_at = self.now;
             }
-            let before = connection.input.len();
             self.ring.take(completion, wanted.then_some(&mut connection.input));
-            if let (Phase::Body, Some(exchange)) = (connection.phase, &mut connection.exchange) {
-                let more = (connection.input.len() - before) as u64;
-                exchange.counted += more;
-                self.body_bytes += more;
-                if self.body_bytes > MAX_BODY_BYTES {
-                    self.answer_outcome(key, &Outcome::Overloaded, false);
-                    return;
-                }
-            }
         } else {
             self.ring.take(completion, None);
             match -completion.result {
@@ -69,6 +67,42 @@ impl Shard {
                 }
             }
         }
+        self.received_some(key);
+    }
+
+    /// A part of a body has arrived in its buffer.
+    pub(super) fn filled(&mut self, completion: &Completion, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.receive = Receive::No;
+        match (usize::try_from(completion.result), connection.phase, &mut connection.body) {
+            (Ok(0), _, _) => connection.ended = true,
+            (Ok(count), Phase::Body, Some(body)) => {
+                // SAFETY: the kernel says that it has received so many bytes; it was given `room` to put them,
+                // and while it had it nobody touched the body.
+                match unsafe { body.filled(count) } {
+                    Ok(behind) => connection.input.extend_from_slice(behind),
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return;
+                    }
+                }
+            }
+            // The request has been answered meanwhile.
+            (Ok(_), _, _) => {}
+            (Err(_), _, _) if matches!(-completion.result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
+            (Err(_), _, _) => {
+                self.close(key);
+                return;
+            }
+        }
+        if connection.phase != Phase::Body {
+            connection.body = None;
+        }
+        self.received_some(key);
+    }
+
+    fn received_some(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closed || (connection.phase == Phase::Lingering && connection.ended) {
             self.close(key);
             return;
@@ -78,28 +112,38 @@ impl Shard {
     }
 
     /// Arms or stops the receive, as the connection's state asks for.
-    fn keep_receiving(&mut self, key: Key) {
+    pub(super) fn keep_receiving(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let ahead = match connection.phase {
-            // A body may be as long as its head said; that was checked.
-            Phase::Body => false,
-            Phase::Head | Phase::Queued | Phase::Invoked => {
+        let wanted = match connection.phase {
+            Phase::Body if connection.body.as_ref().is_some_and(|body| body.is_long()) => Receive::Direct,
+            Phase::Head | Phase::Queued | Phase::Posting | Phase::Invoked => {
                 let own = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
-                connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER
+                let ahead = connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER;
+                if ahead { Receive::No } else { Receive::Any }
             }
-            Phase::Flushing | Phase::Lingering | Phase::Closed => false,
+            Phase::Closed => Receive::No,
+            // A body is as long as its function may take; that is checked.
+            Phase::Body | Phase::Flushing | Phase::Lingering => Receive::Any,
         };
-        connection.paused = ahead;
-        if ahead && connection.receive_armed {
-            self.ring.stop_receiving(key);
-        } else if !ahead
-            && !connection.receive_armed
-            && !connection.ended
-            && connection.phase != Phase::Closed
-        {
-            connection.receive_armed = true;
-            let fd = connection.fd.as_raw_fd();
-            self.ring.receive(fd, key);
+        connection.paused = wanted == Receive::No;
+        let fd = connection.fd.as_raw_fd();
+        match (connection.receive, wanted) {
+            (Receive::Any, Receive::No | Receive::Direct) => {
+                connection.receive = Receive::Stopping;
+                self.ring.stop_receiving(key);
+            }
+            (Receive::No, Receive::Any) if !connection.ended => {
+                connection.receive = Receive::Any;
+                self.ring.receive(fd, key);
+            }
+            (Receive::No, Receive::Direct) if !connection.ended => {
+                let Some(body) = &mut connection.body else { return };
+                connection.receive = Receive::Direct;
+                // SAFETY: while `Receive::Direct` a body is neither added to nor dropped, its buffer never
+                // grows, and the connection is not removed before the completion.
+                unsafe { self.ring.fill(fd, body.room(), key) };
+            }
+            _ => {}
         }
     }
 
@@ -116,35 +160,33 @@ impl Shard {
     fn look(&mut self, key: Key) -> Next {
         let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
         match connection.phase {
+            Phase::Head if connection.skip > 0 && !connection.input.is_empty() => self.skip_body(key),
             Phase::Head if connection.output.len() > OUTPUT_HIGH_WATER => Next::Wait,
             Phase::Head if connection.input.is_empty() && connection.ended => {
                 self.finish(key);
                 Next::Wait
             }
             Phase::Head if connection.input.is_empty() => {
-                self.set_deadline(key, IDLE_TIMEOUT);
+                self.connections.rest(key);
+                self.set_deadline(key, self.timeouts.idle);
                 Next::Wait
             }
             Phase::Head => self.look_at_head(key),
-            Phase::Body => {
-                let wanted = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
-                if connection.input.len() >= wanted {
-                    self.submit(key);
-                    Next::Again
-                } else {
-                    if connection.ended {
-                        self.finish(key);
-                    }
-                    Next::Wait
-                }
-            }
-            Phase::Queued | Phase::Invoked | Phase::Flushing | Phase::Lingering | Phase::Closed => Next::Wait,
+            Phase::Body => self.look_at_body(key),
+            Phase::Queued
+            | Phase::Posting
+            | Phase::Invoked
+            | Phase::Flushing
+            | Phase::Lingering
+            | Phase::Closed => Next::Wait,
         }
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, router, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
-        let Some(connection) = connections.get_mut(key) else { return Next::Wait };
+        let Self {
+            connections, routing, scratch, functions, ids, now, local_only, output_bytes, peers, ..
+        } = self;
+        let Some(connection) = connections.equipped(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
             Ok(None) if connection.ended => {
@@ -153,7 +195,7 @@ impl Shard {
             }
             Ok(None) => {
                 let received_at = connection.received_at;
-                self.set_deadline_at(key, received_at + nanoseconds(HEAD_TIMEOUT));
+                self.set_deadline_at(key, received_at + nanoseconds(self.timeouts.head));
                 return Next::Wait;
             }
             Err(bad) => {
@@ -161,58 +203,67 @@ impl Shard {
                 return Next::Wait;
             }
         };
-        if *local_only && !head.host.is_none_or(is_local) {
-            self.answer_foreign_host(key);
-            return Next::Wait;
-        }
         let mut exchange = Exchange {
             function: u32::MAX,
+            route: Target::DEFAULT,
             id: ids.next(),
-            length: 0,
-            body: head.content_length,
+            head: head.head_len,
+            length: head.head_len,
             counted: 0,
+            credited: 0,
             keep_alive: head.keep_alive && !self.draining,
             http10: head.version == Version::Http10,
             head_only: head.method == b"HEAD",
             prefers_text: head.prefers_text,
+            takes_trailers: head.takes_trailers,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
-        let head_len = head.head_len;
-        let length = usize::try_from(head.content_length).ok().and_then(|body| body.checked_add(head_len));
+        if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
+            connection.exchange = Some(exchange);
+            self.answer_foreign_host(key);
+            return Next::Wait;
+        }
+        let body = head.body;
         let wants_continue = head.expect_continue;
-        match router.resolve(head.path) {
-            Ok(Route::Function(index)) => {
-                exchange.function = index.0;
-                let limit = functions[index.0 as usize].profile.max_request;
-                let (Some(length), true) = (length, head.content_length <= limit) else {
-                    connection.exchange = Some(exchange);
-                    self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
-                    return Next::Wait;
+        match routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => {
+                exchange.function = target.function;
+                exchange.route = target.route;
+                let Some(function) = functions.get_mut(target.function) else {
+                    unreachable!("what is routed was begun, and is retired only once it is routed no more")
                 };
-                exchange.length = length;
-                if *output_bytes > MAX_OUTPUT_BYTES {
+                let limit = function.profile.max_request;
+                if body.known().is_some_and(|length| length > limit) {
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
-                    self.answer_outcome(key, &Outcome::Overloaded, false);
-                    return Next::Wait;
+                    self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
+                    return Next::Again;
                 }
-                if connection.input.len() < length {
+                if *output_bytes as u64 > MAX_OUTPUT_BYTES / peers.len().max(1) as u64 {
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
-                    self.await_body(key, wants_continue);
-                    return Next::Wait;
+                    self.answer_outcome(key, &Outcome::Overloaded, true);
+                    return Next::Again;
                 }
-                let function = &mut functions[index.0 as usize];
+                let here = connection.input.len() - exchange.head;
+                let inline = inline(body).filter(|length| *length <= here);
+                let Some(length) = inline else {
+                    connection.exchange = Some(exchange);
+                    return self.await_body(key, body, limit, wants_continue);
+                };
+                exchange.length += length;
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
-                    let body = &connection.input[head_len..length];
-                    let id = &exchange.id;
+                    let content = exchange.content(&connection.input, None);
+                    let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
-                        function.post(&head, body, id, key, *now, &mut scratch.encoded)
+                        function.post_head(&head, content, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);
                         connection.phase = Phase::Invoked;
                         connection.deadline = u64::MAX;
-                        self.posted(index.0, slot, wake);
+                        self.posted(target.function, slot, wake);
                         return Next::Wait;
                     }
                 }
@@ -222,208 +273,126 @@ impl Shard {
             }
             Ok(Route::System(path)) => {
                 let healthy = path == b"health";
-                // A body that nobody reads ends the connection.
-                exchange.keep_alive &= exchange.body == 0;
-                exchange.length = head_len;
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
                 self.answer_system(key, healthy);
                 Next::Again
             }
-            Err(nothing) => {
-                exchange.keep_alive &= exchange.body == 0;
-                exchange.length = head_len;
+            Ok(Route::Server) => {
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
-                self.answer_unknown(key, &nothing);
+                self.answer_options(key, SERVER_ALLOWS);
+                Next::Again
+            }
+            Err(nothing) => {
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                let options = head.method == b"OPTIONS";
+                connection.decline_body(&mut exchange, body, spare);
+                connection.exchange = Some(exchange);
+                match &nothing {
+                    NoRoute::MethodNotAllowed { allow } if options => self.answer_options(key, allow),
+                    nothing => self.answer_no_route(key, nothing),
+                }
                 Next::Again
             }
         }
     }
 
-    fn await_body(&mut self, key: Key, wants_continue: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(exchange) = &connection.exchange else { return };
+    /// The head is there, its body is not, or it is to be moved to a buffer of its own.
+    fn await_body(&mut self, key: Key, body: BodyLength, limit: u64, wants_continue: bool) -> Next {
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let Some(exchange) = &mut connection.exchange else { return Next::Wait };
+        let here = connection.input.len() - exchange.head;
+        if let Some(length) = inline(body) {
+            exchange.length += length;
+            connection.input.reserve(exchange.length.saturating_sub(connection.input.len()));
+        } else {
+            let body = body.known().map_or_else(|| Some(Body::chunked(limit)), Body::sized);
+            let Some(body) = body else {
+                self.answer_outcome(key, &Outcome::Overloaded, false);
+                return Next::Wait;
+            };
+            connection.body = Some(Box::new(body));
+        }
         connection.phase = Phase::Body;
-        if wants_continue && connection.input.len() < exchange.length {
+        // One who has begun to send does not wait.
+        if wants_continue && here == 0 {
             connection.output.extend_from_slice(reply::CONTINUE);
         }
-        self.set_deadline(key, BODY_TIMEOUT);
+        self.set_deadline(key, self.timeouts.body);
+        Next::Again
+    }
+
+    /// What this shard may have of a bound that is the daemon's, in bytes.
+    fn share_of(&self, bound: u64) -> u64 {
+        bound / self.peers.len().max(1) as u64
+    }
+
+    fn look_at_body(&mut self, key: Key) -> Next {
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let Some(exchange) = &mut connection.exchange else { return Next::Wait };
+        let (here, whole) = match &mut connection.body {
+            Some(body) => {
+                let taken = match body.take(&connection.input[exchange.head..]) {
+                    Ok(taken) => taken,
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return Next::Wait;
+                    }
+                };
+                connection.input.drain(exchange.head..exchange.head + taken);
+                (body.bytes().len(), body.is_whole())
+            }
+            None => {
+                let here = connection.input.len().min(exchange.length);
+                (here - exchange.head, here == exchange.length)
+            }
+        };
+        self.body_bytes += here as u64 - exchange.counted;
+        exchange.counted = here as u64;
+        let others = self.body_bytes - exchange.counted;
+        if whole {
+            self.submit(key);
+            return Next::Again;
+        }
+        if connection.ended {
+            self.finish(key);
+        } else if others > 0 && self.body_bytes > self.share_of(MAX_BODY_BYTES) {
+            self.answer_outcome(key, &Outcome::Overloaded, false);
+        }
+        Next::Wait
+    }
+
+    /// What comes is no chunked body, or too long a one.
+    fn refuse_body(&mut self, key: Key, why: ChunkError) {
+        match why {
+            ChunkError::Bad(bad) => self.refuse(key, bad),
+            ChunkError::TooLarge => {
+                let exchange = self.connections.get_mut(key).and_then(|connection| connection.exchange);
+                let function = exchange.and_then(|exchange| self.functions.get(exchange.function));
+                let limit = function.map_or(0, |function| function.profile.max_request);
+                self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
+            }
+        }
+    }
+
+    /// Throws away what has come of a body that nobody wants.
+    fn skip_body(&mut self, key: Key) -> Next {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let count = usize::try_from(connection.skip).unwrap_or(usize::MAX).min(connection.input.len());
+        connection.input.drain(..count);
+        connection.skip -= count as u64;
+        if connection.skip == 0 {
+            connection.received_at = now;
+        }
+        Next::Again
     }
 
     /// Malformed: one answer, and the end.
     fn refuse(&mut self, key: Key, bad: BadRequest) {
         self.answer_refusal(key, bad);
-    }
-
-    // ---- output ------------------------------------------------------------------------------
-
-    /// Hands the output to the kernel, unless it still has some.
-    pub(super) fn flush(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.send_armed || connection.output.is_empty() || connection.phase == Phase::Closed {
-            return;
-        }
-        std::mem::swap(&mut connection.output, &mut connection.sending);
-        self.send(key);
-    }
-
-    fn send(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.send_armed = true;
-        connection.write_deadline = self.now + nanoseconds(WRITE_TIMEOUT);
-        let fd = connection.fd.as_raw_fd();
-        let rest = &connection.sending[connection.sent..];
-        // SAFETY: `sending` is not touched while `send_armed` is set, and the connection is not removed
-        // before the completion has cleared it.
-        unsafe { self.ring.send(fd, rest, key) };
-        self.arm_timer(key);
-    }
-
-    pub(super) fn sent(&mut self, completion: &Completion, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.send_armed = false;
-        connection.write_deadline = u64::MAX;
-        let Ok(count) = usize::try_from(completion.result) else {
-            self.close(key);
-            return;
-        };
-        if connection.phase == Phase::Closed {
-            self.close(key);
-            return;
-        }
-        connection.sent += count;
-        if connection.sent < connection.sending.len() {
-            self.send(key);
-            return;
-        }
-        connection.all_sent();
-        let Some(connection) = self.count_output(key) else { return };
-        if !connection.output.is_empty() {
-            self.flush(key);
-        } else if connection.phase == Phase::Flushing {
-            self.linger(key);
-        } else if connection.phase == Phase::Head {
-            // The next request may have waited for room.
-            self.advance(key);
-        }
-    }
-
-    /// Brings the shard's sum of unsent output up to date.
-    pub(super) fn count_output(&mut self, key: Key) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(key)?;
-        let unsent = if connection.phase == Phase::Closed { 0 } else { connection.unsent() };
-        self.output_bytes = self.output_bytes - connection.counted_output + unsent;
-        connection.counted_output = unsent;
-        Some(connection)
-    }
-
-    // ---- ends --------------------------------------------------------------------------------
-
-    /// Nothing more is to come: closes once the output is sent.
-    pub(super) fn finish(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.phase = Phase::Flushing;
-        connection.input.clear();
-        self.body_bytes -= connection.end_exchange();
-        if connection.output.is_empty() && !connection.send_armed {
-            self.linger(key);
-        } else {
-            self.flush(key);
-        }
-    }
-
-    fn linger(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.ended {
-            self.close(key);
-            return;
-        }
-        hairtrigger_sandbox::shut_down_writing(connection.fd.as_fd());
-        connection.phase = Phase::Lingering;
-        self.set_deadline(key, LINGER_TIMEOUT);
-        self.keep_receiving(key);
-    }
-
-    /// Closes now; the place is free once the kernel has no more to say about it.
-    pub(super) fn close(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.phase != Phase::Closed {
-            let queued = connection.phase == Phase::Queued;
-            let function = connection.exchange.as_ref().map(|exchange| exchange.function);
-            connection.phase = Phase::Closed;
-            self.body_bytes -= connection.end_exchange();
-            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f as usize))) {
-                entry.queue.retain(|(waiting, _)| *waiting != key);
-            }
-            self.count_output(key);
-            let Some(connection) = self.connections.get_mut(key) else { return };
-            hairtrigger_sandbox::shut_down(connection.fd.as_fd());
-            if let Some((timer, _)) = connection.timer.take() {
-                self.wheel.cancel(timer);
-            }
-        }
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if !connection.receive_armed && !connection.send_armed {
-            self.connections.remove(key);
-        }
-    }
-
-    // ---- deadlines ---------------------------------------------------------------------------
-
-    pub(super) fn set_deadline(&mut self, key: Key, after: Duration) {
-        self.set_deadline_at(key, self.now + nanoseconds(after));
-    }
-
-    pub(super) fn set_deadline_at(&mut self, key: Key, at: u64) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.deadline = at;
-        self.arm_timer(key);
-    }
-
-    /// The timer is moved only to an earlier time; one that fires too early is set again.
-    fn arm_timer(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let at = connection.look_at();
-        if at == u64::MAX || connection.timer.is_some_and(|(_, fires)| fires <= at) {
-            return;
-        }
-        if let Some((timer, _)) = connection.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        connection.timer = Some((self.wheel.insert(at, Alarm::Connection(key).pack()), at));
-    }
-
-    /// While a worker has the request, the invocation's deadline counts.
-    pub(super) fn clear_deadline(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.deadline = u64::MAX;
-        }
-    }
-
-    pub(super) fn connection_alarm(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.timer = None;
-        if connection.look_at() > self.now {
-            self.arm_timer(key);
-            return;
-        }
-        if connection.write_deadline <= self.now {
-            self.close(key);
-            return;
-        }
-        match connection.phase {
-            // A client that is slow with its request is told so; an idle one is just closed.
-            Phase::Head if connection.input.is_empty() => self.close(key),
-            Phase::Head if connection.output.is_empty() => self.answer_too_slow(key, "head"),
-            Phase::Body if connection.output.is_empty() => self.answer_too_slow(key, "body"),
-            Phase::Queued => self.waited_too_long(key),
-            Phase::Head
-            | Phase::Body
-            | Phase::Invoked
-            | Phase::Flushing
-            | Phase::Lingering
-            | Phase::Closed => {
-                self.close(key);
-            }
-        }
     }
 }

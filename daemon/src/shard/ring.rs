@@ -6,6 +6,7 @@
 mod buffers;
 
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -19,10 +20,14 @@ use buffers::ReceiveBuffers;
 /// What an operation was for; comes back with its completion. One word: kind, generation, index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// New connections.
-    Accept,
+    /// New connections, from the listener of this number.
+    Accept(u32),
     /// Bytes from a connection.
     Receive(Key),
+    /// Bytes of a body from a connection, straight into its buffer.
+    Fill(Key),
+    /// A large payload that moves beside the shard's turns.
+    Transfer(Key),
     /// Bytes to a connection.
     Send(Key),
     /// A worker rang.
@@ -41,6 +46,10 @@ pub(crate) struct Key {
     pub(crate) generation: u32,
 }
 
+/// A send of no more bytes than this completes when all are sent, which saves looking at it twice; of a longer
+/// one each part is told, so that it is seen whether the client reads.
+const WAIT_FOR_ALL: usize = 16 * 1024;
+
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 
 impl Key {
@@ -56,12 +65,14 @@ impl Token {
         };
         let none = Key::new(0, 0);
         match self {
-            Self::Accept => word(0, none),
+            Self::Accept(listener) => word(0, Key::new(listener, 0)),
             Self::Receive(key) => word(1, key),
             Self::Send(key) => word(2, key),
             Self::Bell(key) => word(3, key),
             Self::Inbox => word(4, none),
             Self::Ignored => word(5, none),
+            Self::Fill(key) => word(6, key),
+            Self::Transfer(key) => word(7, key),
         }
     }
 
@@ -69,11 +80,13 @@ impl Token {
     fn unpack(word: u64) -> Self {
         let key = Key::new(word as u32, (word >> 32) as u32);
         match word >> 56 {
-            0 => Self::Accept,
+            0 => Self::Accept(key.index),
             1 => Self::Receive(key),
             2 => Self::Send(key),
             3 => Self::Bell(key),
             4 => Self::Inbox,
+            6 => Self::Fill(key),
+            7 => Self::Transfer(key),
             _ => Self::Ignored,
         }
     }
@@ -194,10 +207,10 @@ impl Ring {
     }
 
     /// Accepts connections until told otherwise.
-    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>) {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, number: u32) {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: no pointers.
-        unsafe { self.push(entry, Token::Accept) };
+        unsafe { self.push(entry, Token::Accept(number)) };
     }
 
     /// Receives into the shard's buffers until told otherwise.
@@ -215,17 +228,81 @@ impl Ring {
         unsafe { self.push(entry, Token::Ignored) };
     }
 
-    /// Sends all of `bytes`.
+    /// Receives once, into `room`: as much as is there, or what comes first.
+    ///
+    /// # Safety
+    /// `room` stays where it is, and nobody else touches it, until the completion.
+    pub(crate) unsafe fn fill(&mut self, connection: RawFd, room: &mut [MaybeUninit<u8>], key: Key) {
+        let length = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Recv::new(Fd(connection), room.as_mut_ptr().cast(), length).build();
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry, Token::Fill(key)) };
+    }
+
+    /// Sends `bytes`: all of them, unless they are more than [`WAIT_FOR_ALL`] and the client is slow.
     ///
     /// # Safety
     /// `bytes` stay where they are, unchanged, until the completion.
     pub(crate) unsafe fn send(&mut self, connection: RawFd, bytes: &[u8], key: Key) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(connection), bytes.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
+        let all = if bytes.len() <= WAIT_FOR_ALL { libc::MSG_WAITALL } else { 0 };
+        let entry =
+            opcode::Send::new(Fd(connection), bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL | all).build();
         // SAFETY: the caller's promise.
         unsafe { self.push(entry, Token::Send(key)) };
+    }
+
+    /// Writes to a file, on a thread of the kernel's.
+    ///
+    /// # Safety
+    /// `bytes` stay where they are, unchanged, and the file open, until the completion.
+    pub(crate) unsafe fn write_aside(&mut self, file: BorrowedFd<'_>, bytes: &[u8], offset: u64, key: Key) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Write::new(Fd(file.as_raw_fd()), bytes.as_ptr(), length).offset(offset).build();
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry.flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
+    }
+
+    /// Reads from a file, on a thread of the kernel's.
+    ///
+    /// # Safety
+    /// `room` stays where it is, and nobody else touches it, and the file open, until the completion.
+    pub(crate) unsafe fn read_aside(
+        &mut self,
+        file: BorrowedFd<'_>,
+        room: &mut [MaybeUninit<u8>],
+        offset: u64,
+        key: Key,
+    ) {
+        let length = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Read::new(Fd(file.as_raw_fd()), room.as_mut_ptr().cast(), length);
+        let entry = entry.offset(offset).build().flags(squeue::Flags::ASYNC);
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry, Token::Transfer(key)) };
+    }
+
+    /// Gives the pages of a part of a file back, on a thread of the kernel's.
+    pub(crate) fn clear_aside(&mut self, file: BorrowedFd<'_>, offset: u64, length: usize, key: Key) {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let entry = opcode::Fallocate::new(Fd(file.as_raw_fd()), length as u64).offset(offset).mode(mode);
+        // SAFETY: no pointers.
+        unsafe { self.push(entry.build().flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
+    }
+
+    /// Gives the pages of a buffer's memory back, on a thread of the kernel's. Of what was in them nothing is left.
+    ///
+    /// # Safety
+    /// `room` stays allocated, and nobody else touches it, until the completion.
+    pub(crate) unsafe fn discard_aside(&mut self, room: &mut [MaybeUninit<u8>], key: Key) {
+        // Whole pages only: what shares one with others is not this buffer's to give.
+        const PAGE: usize = 4096;
+        let start = room.as_mut_ptr().addr().next_multiple_of(PAGE);
+        let end = (room.as_mut_ptr().addr() + room.len()) / PAGE * PAGE;
+        let length = libc::off_t::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let start = room.as_mut_ptr().with_addr(start).cast::<libc::c_void>();
+        let entry = opcode::Madvise::new(start, length, libc::MADV_DONTNEED).build();
+        // SAFETY: the caller's promise; the pages lie within `room`.
+        unsafe { self.push(entry.flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
     }
 
     /// Takes the count of an eventfd as soon as there is one.
@@ -318,8 +395,10 @@ mod tests {
     fn a_token_comes_back_as_it_went() {
         let key = Key::new(u32::MAX, 0x00ab_cdef);
         for token in [
-            Token::Accept,
+            Token::Accept(u32::MAX),
             Token::Receive(key),
+            Token::Fill(key),
+            Token::Transfer(key),
             Token::Send(key),
             Token::Bell(key),
             Token::Inbox,

@@ -1,5 +1,6 @@
 //! A worker: forked from the template, one channel, one invocation at a time.
 
+use super::confine::die_with_parent;
 use super::host::{Arena, Current};
 use super::plugin::Plugin;
 use super::template::control;
@@ -7,6 +8,7 @@ use super::{exit, set_name};
 use crate::channel::{Geometry, WorkerEnd};
 use crate::ending::EXIT_WORKER_START;
 use crate::landlock;
+use crate::level::Level;
 use crate::policy::Control;
 
 /// Runs until it is killed.
@@ -14,8 +16,14 @@ pub(super) fn run(
     plugin: &Plugin,
     geometry: Geometry,
     domain: std::io::Result<::landlock::RulesetCreated>,
+    level: Level,
 ) -> ! {
     set_name(c"ht-worker");
+    if !level.has_namespaces() {
+        // The guardian sees to this. Should somebody kill it together with the daemon, the template dies of that,
+        // and this worker with the template.
+        die_with_parent(libc::SIGKILL);
+    }
     if control(Control::CheckIn, 0, 0) != 0 {
         exit(EXIT_WORKER_START);
     }

@@ -1,0 +1,237 @@
+//! What the control thread does while the daemon runs: it follows what becomes of functions, does what is
+//! wished of it, and ends the shards when it is told to.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hairtrigger_sandbox::{Event, Sandbox};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::command::{Command, NotReplaced, Wishes};
+use super::holds::{self, Holds};
+use super::log::Log;
+use super::registry::Deployed;
+use super::versions::{Done, Effect, Versions};
+use super::{Front, level, output, sink, watched};
+use crate::config::Config;
+use crate::shard::inbox::{FromShard, Inbox, ToShard};
+
+/// What ended the shards, and so the control thread's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A signal: they were told to drain.
+    Told,
+    /// Nothing that the control thread knows of.
+    Untold,
+}
+
+/// All that the control thread hears.
+pub(super) struct Ears {
+    pub(super) heard: sink::Heard,
+    pub(super) reports: UnboundedReceiver<(u16, FromShard)>,
+    pub(super) wishes: Wishes,
+    /// Of the shards, by number.
+    pub(super) ends: Vec<watched::Ended>,
+}
+
+/// The state of the control thread.
+pub(super) struct Control<'c> {
+    pub(super) sandbox: &'c Sandbox,
+    pub(super) shards: &'c [Arc<Inbox>],
+    pub(super) versions: Versions,
+    pub(super) config: &'c Config,
+    pub(super) front: &'c dyn Front,
+    pub(super) log: &'c Log,
+    pub(super) holds: Holds,
+}
+
+impl Control<'_> {
+    /// Follows everything until the shards have ended.
+    pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
+        let Ears { heard, mut reports, mut wishes, ends } = ears;
+        let sink::Heard { mut events, mut outputs, mut starts } = heard;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (again, mut reloads) = unbounded_channel();
+        let mut running = ends.len();
+        let mut ended = any_end(ends);
+        let mut draining = self.shards.len();
+        let mut end = End::Untold;
+        loop {
+            tokio::select! {
+                _ = ended.recv() => {
+                    running -= 1;
+                    if running == 0 || end == End::Untold {
+                        return Ok(end);
+                    }
+                }
+                // What is still under way is followed until it is done.
+                _ = interrupt.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.tell_all(|| ToShard::Drain);
+                }
+                _ = terminate.recv(), if end == End::Untold => {
+                    end = End::Told;
+                    self.tell_all(|| ToShard::Drain);
+                }
+                Some(event) = events.recv() => self.happened(event, &again),
+                Some(start) = starts.recv() => {
+                    if let Some(deployed) = self.versions.deployed(start.function) {
+                        self.log.event(self.front.started(deployed, start.took));
+                    }
+                    self.versions.worker_ready(start.function, Instant::now());
+                }
+                Some((_, report)) = reports.recv() => match report {
+                    FromShard::Retired { function } => self.versions.retired(function),
+                    FromShard::Failing { function, reason } => self.versions.failing(function, &reason),
+                    FromShard::Drained => {
+                        draining -= 1;
+                        if draining == 0 {
+                            self.tell_all(|| ToShard::End);
+                        }
+                    }
+                },
+                Some(function) = reloads.recv() => self.versions.reload(function),
+                Some(output) = outputs.recv() => {
+                    if let Some(deployed) = self.versions.deployed(output.function) {
+                        let name = deployed.manifest.name.as_str();
+                        output::follow(name.into(), output.pipe, self.log.clone());
+                    }
+                }
+                Some(wish) = wishes.recv(), if end == End::Untold => self.obey(wish),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> ToShard) {
+        for shard in self.shards {
+            shard.tell(message());
+        }
+    }
+
+    /// Does what the books say.
+    pub(super) fn carry_out(&mut self) {
+        for effect in self.versions.effects() {
+            match effect {
+                Effect::Begin(version) => self.tell_all(|| ToShard::Begin(Arc::clone(&version))),
+                Effect::Load(spec) => self.sandbox.load(spec),
+                Effect::Route(routing, most_connections) => {
+                    self.tell_all(|| ToShard::Route { routing: Arc::clone(&routing), most_connections });
+                }
+                Effect::Retire(function) => self.tell_all(|| ToShard::Retire { function }),
+                Effect::Unload(function) => self.sandbox.unload(function),
+                Effect::Forget(function) => self.holds.forget(function),
+                Effect::Say(sentence) => self.log.event(sentence),
+            }
+        }
+    }
+
+    /// Something became of a function in the sandbox.
+    fn happened(&mut self, event: Event, again: &UnboundedSender<u32>) {
+        match event {
+            Event::Loaded { function, took, .. } => {
+                self.holds.loaded(function, Instant::now());
+                if let Some(deployed) = self.versions.deployed(function) {
+                    self.log.event(self.front.loaded(deployed, took));
+                }
+                self.versions.loaded(function, Instant::now());
+            }
+            Event::LoadFailed { function, failure, output } => {
+                let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
+                if let Some(pipe) = output {
+                    output::exhaust(deployed.manifest.name.as_str().into(), pipe, self.log);
+                }
+                let reason = failure.to_string();
+                // After a failure the shards go on refusing until the next load comes to something.
+                let retry = self.versions.load_failed(function, &reason) && holds::may_pass(&failure);
+                let hold = retry.then(|| self.holds.failed(function, Instant::now()));
+                self.log.event(self.front.failed(&deployed, &reason, hold));
+                if let Some(hold) = hold {
+                    send_after(hold, function, again);
+                }
+            }
+            Event::TemplateGone { function, ending } => {
+                let name = self.versions.deployed(function).map(|deployed| deployed.manifest.name.clone());
+                if self.versions.template_gone(function, &format!("its template {ending}")) {
+                    let hold = self.holds.failed(function, Instant::now());
+                    let name = name.unwrap_or_default();
+                    self.log.event(format!(
+                        "The template of function {name} {ending}; it is loaded again in {hold:?}."
+                    ));
+                    send_after(hold, function, again);
+                }
+            }
+            Event::Trouble(sentence) => self.log.event(sentence),
+            // The sink gives these to the shards.
+            Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
+        }
+    }
+
+    fn obey(&mut self, wish: Command) {
+        match wish {
+            Command::Replace { function, done } => self.begin(*function, Some(done)),
+            Command::Remove { name } => {
+                self.versions.remove(&name);
+            }
+            Command::Apply { functions } => {
+                let stay = |name: &String| functions.iter().any(|function| function.manifest.name == *name);
+                for name in self.versions.names().iter().filter(|name| !stay(name)) {
+                    self.versions.remove(name);
+                }
+                for function in functions {
+                    if !self.versions.serves(&function) {
+                        self.begin(function, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins a version, if there is room for it.
+    fn begin(&mut self, function: Deployed, done: Option<Done>) {
+        let name = function.manifest.name.clone();
+        // What comes as a whole was checked as a whole.
+        let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
+        let uid = match conflict.or_else(|| self.versions.objection(&function)) {
+            Some(objection) => Err(objection),
+            None => level::uids(self.config, std::slice::from_ref(&function))
+                .map(|uids| uids[0])
+                .map_err(|error| format!("{error:#}")),
+        };
+        match (uid, done) {
+            (Ok(uid), done) => self.versions.begin(Arc::new(function), uid, done, Instant::now()),
+            (Err(reason), Some(done)) => {
+                let kept = self.versions.names().contains(&name);
+                let _ = done.send(Err(NotReplaced { reason, kept }));
+            }
+            (Err(reason), None) => {
+                self.log.event(format!("Function {name} cannot be served as it is now: {reason}."));
+            }
+        }
+    }
+}
+
+/// Sends a version's key after a while.
+fn send_after(hold: Duration, function: u32, to: &UnboundedSender<u32>) {
+    let to = to.clone();
+    tokio_uring::spawn(async move {
+        tokio::time::sleep(hold).await;
+        let _ = to.send(function);
+    });
+}
+
+/// Resolves once for each thread that has ended.
+fn any_end(ends: Vec<watched::Ended>) -> UnboundedReceiver<()> {
+    let (sender, receiver) = unbounded_channel();
+    for end in ends {
+        let sender = sender.clone();
+        tokio_uring::spawn(async move {
+            let _ = end.await;
+            let _ = sender.send(());
+        });
+    }
+    receiver
+}

@@ -1,0 +1,425 @@
+//! Which versions of functions there are, and where requests go. Bookkeeping only: what happens comes in as
+//! calls, what is to be done goes out as [`Effect`]s, in the order in which they must be carried out.
+//!
+//! A version *comes*: it is loaded while an older one of its name serves. It is *present*: requests go to it;
+//! at once, if nothing else could serve them. It *retires*: the shards finish what they have of it, its
+//! template is unloaded, and its key is free.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hairtrigger_sandbox::FunctionSpec;
+use hairtrigger_sandbox::limits::{
+    DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
+    MAX_VERSIONS,
+};
+use tokio::sync::oneshot;
+
+use super::command::{NotReplaced, Replaced};
+use super::registry::Deployed;
+use crate::shard::route::Router;
+use crate::shard::version::{Routing, Version};
+
+/// Hears what became of a wish for a new version.
+pub(super) type Done = oneshot::Sender<Result<Replaced, NotReplaced>>;
+
+/// Something to be done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Tell every shard of a version.
+    Begin(Arc<Version>),
+    /// Load a version.
+    Load(FunctionSpec),
+    /// Tell every shard where requests go, and how many connections each may have.
+    Route(Arc<Routing>, usize),
+    /// Tell every shard that a version retires.
+    Retire(u32),
+    /// End a version's template.
+    Unload(u32),
+    /// Nothing is left of a version.
+    Forget(u32),
+    /// Tell the operator.
+    Say(String),
+}
+
+/// Where a version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Coming,
+    Present,
+    /// So many shards still have something of it.
+    Retiring(u16),
+}
+
+/// One version.
+#[derive(Debug)]
+struct Entry {
+    deployed: Arc<Deployed>,
+    version: Arc<Version>,
+    uid: u32,
+    standing: Standing,
+    /// The sandbox was asked to load it and has not answered.
+    asked: bool,
+    /// It has a template.
+    template: bool,
+    /// Requests to it are answered, or will be soon: it was loaded once, and the last load did not fail.
+    serves: bool,
+    begun: Instant,
+    /// Until it is known what becomes of it.
+    done: Option<Done>,
+}
+
+/// All versions.
+#[derive(Debug)]
+pub(super) struct Versions {
+    shards: u16,
+    /// Descriptors that this process may have.
+    descriptors: usize,
+    entries: BTreeMap<u32, Entry>,
+    present: BTreeMap<String, u32>,
+    coming: BTreeMap<String, u32>,
+    next: u32,
+    /// What the shards were told last.
+    most_connections: usize,
+    effects: Vec<Effect>,
+}
+
+impl Versions {
+    /// None yet, for so many shards in a process that may have so many descriptors.
+    pub(super) fn new(shards: u16, descriptors: usize) -> Self {
+        Self {
+            shards,
+            descriptors,
+            entries: BTreeMap::new(),
+            present: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            next: 0,
+            most_connections: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub(super) fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A version's function.
+    pub(super) fn deployed(&self, key: u32) -> Option<&Arc<Deployed>> {
+        self.entries.get(&key).map(|entry| &entry.deployed)
+    }
+
+    /// Whether requests go to this very function, and are not refused.
+    pub(super) fn serves(&self, function: &Deployed) -> bool {
+        let present = self.present.get(&function.manifest.name).and_then(|key| self.entries.get(key));
+        present.is_some_and(|entry| *entry.deployed == *function && (entry.serves || entry.asked))
+            && !self.coming.contains_key(&function.manifest.name)
+    }
+
+    /// The names of all functions that are served or will be.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.present.keys().chain(self.coming.keys()).cloned().collect();
+        names.dedup();
+        names
+    }
+
+    // ---- wishes ----------------------------------------------------------------------------------
+
+    /// Why this function cannot be begun beside the others.
+    pub(super) fn objection(&self, function: &Deployed) -> Option<String> {
+        let name = &function.manifest.name;
+        if !self.present.contains_key(name) && self.present.len() >= MAX_FUNCTIONS {
+            return Some(format!("there are {MAX_FUNCTIONS} functions, as many as one daemon takes"));
+        }
+        let workers = self.workers() + function.manifest.concurrency.max as usize;
+        if self.room_beside(workers) < LEAST_CONNECTIONS {
+            return Some(format!(
+                "{} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; raise \
+                 RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max",
+                self.descriptors
+            ));
+        }
+        None
+    }
+
+    /// Why the routes of this function cannot stand beside those of the others.
+    pub(super) fn conflict(&self, function: &Deployed) -> Option<String> {
+        let name = &function.manifest.name;
+        // Of each other function, what is served in the end.
+        let newest = self.present.iter().chain(&self.coming).collect::<BTreeMap<_, _>>();
+        let others = newest.into_iter().filter(|(other, _)| *other != name);
+        let others = others.filter_map(|(_, key)| Some(&self.entries.get(key)?.version));
+        let others =
+            others.map(|version| (version.key, &*version.profile.name, version.profile.routes.as_ref()));
+        let own = (MAX_VERSIONS, name.as_str(), function.manifest.routes.as_ref());
+        Router::new(others.chain([own])).err().map(|conflict| conflict.to_string())
+    }
+
+    /// Begins a version of a function: in the place of the one of its name as soon as it can serve, or at once
+    /// if there is none that serves. To be called after [`Versions::objection`].
+    pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>, now: Instant) {
+        let name = deployed.manifest.name.clone();
+        if let Some(&overtaken) = self.coming.get(&name) {
+            self.give_up(overtaken, "a newer version was begun");
+        }
+        let key = self.free_key();
+        let version = Arc::new(Version::new(key, deployed.profile(), self.shards));
+        let entry = Entry {
+            deployed,
+            version: Arc::clone(&version),
+            uid,
+            standing: Standing::Coming,
+            asked: false,
+            template: false,
+            serves: false,
+            begun: now,
+            done,
+        };
+        self.entries.insert(key, entry);
+        self.effects.push(Effect::Begin(version));
+        self.load(key);
+        let old = self.present.get(&name).and_then(|old| self.entries.get(old));
+        if old.is_some_and(|old| old.serves) {
+            self.coming.insert(name, key);
+        } else {
+            self.take_over(key);
+        }
+    }
+
+    /// Serves the function of this name no more. False if there is none.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        if let Some(&coming) = self.coming.get(name) {
+            self.give_up(coming, "the function was removed");
+        }
+        let Some(key) = self.present.remove(name) else { return false };
+        self.route();
+        self.retire(key);
+        true
+    }
+
+    /// The time of a version's next load has come.
+    pub(super) fn reload(&mut self, key: u32) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if !entry.asked && !entry.template && entry.standing != Standing::Retiring(0) {
+            self.load(key);
+        }
+    }
+
+    // ---- what happens ----------------------------------------------------------------------------
+
+    /// A version is loaded.
+    pub(super) fn loaded(&mut self, key: u32, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        (entry.asked, entry.template, entry.serves) = (false, true, true);
+        if entry.standing == Standing::Retiring(0) {
+            self.effects.push(Effect::Unload(key));
+        } else if entry.version.profile.provisioned == 0 {
+            self.proven(key, now);
+        }
+    }
+
+    /// A version has a worker that serves.
+    pub(super) fn worker_ready(&mut self, key: u32, now: Instant) {
+        self.proven(key, now);
+    }
+
+    /// A version is not loaded. Returns whether it should be tried again, if the reason may pass.
+    pub(super) fn load_failed(&mut self, key: u32, reason: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        (entry.asked, entry.serves) = (false, false);
+        match entry.standing {
+            Standing::Coming => {
+                self.give_up(key, reason);
+                false
+            }
+            Standing::Present => {
+                self.failed(key, reason);
+                true
+            }
+            Standing::Retiring(0) => {
+                self.forget(key);
+                false
+            }
+            // The shards refuse those who wait.
+            Standing::Retiring(_) => false,
+        }
+    }
+
+    /// A loaded version's template is gone. Returns whether it must be loaded again.
+    pub(super) fn template_gone(&mut self, key: u32, why: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        entry.template = false;
+        match entry.standing {
+            Standing::Coming => {
+                self.give_up(key, why);
+                false
+            }
+            Standing::Retiring(0) => {
+                self.forget(key);
+                false
+            }
+            // Somebody may still wait for its workers.
+            Standing::Present | Standing::Retiring(_) => true,
+        }
+    }
+
+    /// The workers of a version end before they can serve.
+    pub(super) fn failing(&mut self, key: u32, reason: &str) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        match entry.standing {
+            Standing::Coming => self.give_up(key, reason),
+            Standing::Present => self.failed(key, reason),
+            Standing::Retiring(_) => {}
+        }
+    }
+
+    /// A shard has nothing left of a version that retires.
+    pub(super) fn retired(&mut self, key: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Standing::Retiring(left) = entry.standing else { return };
+        entry.standing = Standing::Retiring(left.saturating_sub(1));
+        if left > 1 {
+            return;
+        }
+        if entry.template {
+            self.effects.push(Effect::Unload(key));
+        } else if !entry.asked {
+            self.forget(key);
+        }
+    }
+
+    // ---- steps -----------------------------------------------------------------------------------
+
+    fn load(&mut self, key: u32) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.asked = true;
+            self.effects.push(Effect::Load(entry.deployed.spec(key, entry.uid)));
+        }
+    }
+
+    /// A version is known to serve.
+    fn proven(&mut self, key: u32, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let done = entry.done.take();
+        let took = now.saturating_duration_since(entry.begun);
+        if entry.standing == Standing::Coming {
+            self.take_over(key);
+        }
+        if let Some(done) = done {
+            let _ = done.send(Ok(Replaced { took }));
+        }
+    }
+
+    /// Requests go to this version from now on.
+    fn take_over(&mut self, key: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.standing = Standing::Present;
+        let name = entry.deployed.manifest.name.clone();
+        self.coming.remove(&name);
+        let old = self.present.insert(name, key);
+        self.route();
+        if let Some(old) = old {
+            self.retire(old);
+        }
+    }
+
+    /// A version that comes will not serve; the older one goes on.
+    fn give_up(&mut self, key: u32, reason: &str) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let name = &entry.deployed.manifest.name;
+        self.coming.remove(name);
+        match entry.done.take() {
+            Some(done) => {
+                let _ = done.send(Err(NotReplaced { reason: reason.to_owned(), kept: true }));
+            }
+            None => self.effects.push(Effect::Say(format!(
+                "The new version of function {name} does not serve: {reason}; the one before it goes on."
+            ))),
+        }
+        self.retire(key);
+    }
+
+    /// A version that requests go to does not serve.
+    fn failed(&mut self, key: u32, reason: &str) {
+        if let Some(done) = self.entries.get_mut(&key).and_then(|entry| entry.done.take()) {
+            let _ = done.send(Err(NotReplaced { reason: reason.to_owned(), kept: false }));
+        }
+    }
+
+    fn retire(&mut self, key: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.standing = Standing::Retiring(self.shards);
+        if let Some(done) = entry.done.take() {
+            let reason = "another version took its place before it could serve".to_owned();
+            let _ = done.send(Err(NotReplaced { reason, kept: false }));
+        }
+        self.effects.push(Effect::Retire(key));
+    }
+
+    fn forget(&mut self, key: u32) {
+        self.entries.remove(&key);
+        self.effects.push(Effect::Forget(key));
+        if self.connections_each() != self.most_connections {
+            self.route();
+        }
+    }
+
+    /// The one place where a router is made.
+    fn route(&mut self) {
+        let mut routed: Vec<&Entry> = self.present.values().filter_map(|key| self.entries.get(key)).collect();
+        let router = loop {
+            let routes = routed.iter().map(|entry| {
+                let Version { key, profile, .. } = &*entry.version;
+                (*key, &*profile.name, profile.routes.as_ref())
+            });
+            match Router::new(routes) {
+                Ok(router) => break router,
+                // What is to be served is free of conflicts. This is a route on its way from one function to
+                // another, where the one that has it already is ready first: the other makes room for it.
+                Err(conflict) => {
+                    let sides = conflict.sides.each_ref().map(|(name, _)| &**name);
+                    let older = routed
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, entry)| sides.contains(&&*entry.version.profile.name))
+                        .min_by_key(|(_, entry)| entry.begun);
+                    let Some((older, _)) = older else { unreachable!("a conflict has two sides") };
+                    routed.swap_remove(older);
+                }
+            }
+        };
+        let present = self.present.iter().map(|(name, key)| (name.as_str().into(), *key)).collect();
+        self.most_connections = self.connections_each();
+        self.effects.push(Effect::Route(Arc::new(Routing { router, present }), self.most_connections));
+    }
+
+    /// Keys go round, so that one that was free a moment ago, of which a late word may still be under way, is
+    /// not given at once.
+    fn free_key(&mut self) -> u32 {
+        loop {
+            let key = self.next;
+            self.next = (self.next + 1) % MAX_VERSIONS;
+            if !self.entries.contains_key(&key) {
+                return key;
+            }
+        }
+    }
+
+    /// Workers that all versions together may have, those included that retire.
+    fn workers(&self) -> usize {
+        self.entries.values().map(|entry| usize::from(entry.version.profile.max)).sum()
+    }
+
+    /// Connections that so many workers leave descriptors for.
+    fn room_beside(&self, workers: usize) -> usize {
+        self.descriptors.saturating_sub(workers * DESCRIPTORS_PER_WORKER + DESCRIPTOR_RESERVE)
+    }
+
+    fn connections_each(&self) -> usize {
+        (self.room_beside(self.workers()) / usize::from(self.shards)).clamp(1, MAX_CONNECTIONS)
+    }
+}

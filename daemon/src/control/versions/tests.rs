@@ -1,0 +1,246 @@
+use std::fs;
+use std::path::Path;
+
+use hairtrigger_sandbox::limits::MAX_WORKERS;
+
+use super::*;
+use crate::manifest::Manifest;
+
+const ENOUGH: usize = 1 << 20;
+
+/// The books, and what they say in a few words.
+struct Books {
+    versions: Versions,
+    now: Instant,
+}
+
+type Outcome = oneshot::Receiver<Result<Replaced, NotReplaced>>;
+
+fn deployed(name: &str, rest: &str) -> Arc<Deployed> {
+    let folder = std::env::temp_dir().join(format!("hairtrigger-versions-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let plugin = folder.join("plugin.so");
+    if !plugin.exists() {
+        fs::write(&plugin, "").unwrap();
+    }
+    let text = format!("name = \"{name}\"\nlibrary = \"plugin.so\"\n{rest}");
+    let manifest = Manifest::parse(Path::new("function.toml"), &text).unwrap();
+    Arc::new(Deployed::new(manifest, &plugin).unwrap())
+}
+
+impl Books {
+    fn new(shards: u16) -> Self {
+        Self { versions: Versions::new(shards, ENOUGH), now: Instant::now() }
+    }
+
+    fn begin(&mut self, name: &str, rest: &str) -> Outcome {
+        let (done, outcome) = oneshot::channel();
+        self.versions.begin(deployed(name, rest), 1, Some(done), self.now);
+        outcome
+    }
+
+    /// A function that serves, with one provisioned worker; its key is `key`.
+    fn serving(&mut self, name: &str, key: u32) {
+        let mut outcome = self.begin(name, "");
+        self.versions.loaded(key, self.now);
+        self.versions.worker_ready(key, self.now);
+        assert!(outcome.try_recv().unwrap().is_ok());
+        self.done();
+    }
+
+    /// What is to be done.
+    fn done(&mut self) -> Vec<String> {
+        let say = |effect| match effect {
+            Effect::Begin(version) => format!("begin {}", version.key),
+            Effect::Load(spec) => format!("load {}", spec.key),
+            Effect::Route(routing, _) => {
+                let mut names: Vec<_> = routing.present.iter().collect();
+                names.sort();
+                let names: Vec<_> = names.iter().map(|(name, key)| format!("{name}={key}")).collect();
+                format!("route {}", names.join(" "))
+            }
+            Effect::Retire(key) => format!("retire {key}"),
+            Effect::Unload(key) => format!("unload {key}"),
+            Effect::Forget(key) => format!("forget {key}"),
+            Effect::Say(sentence) => sentence,
+        };
+        self.versions.effects().into_iter().map(say).collect()
+    }
+}
+
+fn kept(outcome: &mut Outcome) -> (String, bool) {
+    let not = outcome.try_recv().unwrap().unwrap_err();
+    (not.reason, not.kept)
+}
+
+#[test]
+fn a_first_version_is_routed_at_once() {
+    let mut books = Books::new(2);
+    let mut outcome = books.begin("f", "");
+    assert_eq!(books.done(), ["begin 0", "load 0", "route f=0"]);
+    books.versions.loaded(0, books.now);
+    assert!(outcome.try_recv().is_err(), "not before its worker is there");
+    books.versions.worker_ready(0, books.now);
+    assert!(outcome.try_recv().unwrap().is_ok());
+    assert_eq!(books.done(), [""; 0]);
+}
+
+#[test]
+fn a_new_version_takes_over_when_its_worker_is_there_and_the_old_one_goes() {
+    let mut books = Books::new(2);
+    books.serving("f", 0);
+    let mut outcome = books.begin("f", "");
+    assert_eq!(books.done(), ["begin 1", "load 1"]);
+    books.versions.loaded(1, books.now);
+    assert_eq!(books.done(), [""; 0]);
+    books.versions.worker_ready(1, books.now);
+    assert!(outcome.try_recv().unwrap().is_ok());
+    assert_eq!(books.done(), ["route f=1", "retire 0"]);
+    books.versions.retired(0);
+    assert_eq!(books.done(), [""; 0], "the other shard has something left");
+    books.versions.retired(0);
+    assert_eq!(books.done(), ["unload 0"]);
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert_eq!(books.done(), ["forget 0"]);
+    assert!(books.versions.deployed(0).is_none());
+}
+
+#[test]
+fn without_provisioned_workers_the_load_is_enough() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    let mut outcome = books.begin("f", "[concurrency]\nprovisioned = 0");
+    books.done();
+    books.versions.loaded(1, books.now);
+    assert!(outcome.try_recv().unwrap().is_ok());
+    assert_eq!(books.done(), ["route f=1", "retire 0"]);
+}
+
+#[test]
+fn a_new_version_that_fails_leaves_the_old_one_alone() {
+    for late in [false, true] {
+        let mut books = Books::new(1);
+        books.serving("f", 0);
+        let mut outcome = books.begin("f", "");
+        books.done();
+        if late {
+            books.versions.loaded(1, books.now);
+            books.versions.failing(1, "they die");
+        } else {
+            assert!(!books.versions.load_failed(1, "they die"), "it is not tried again");
+        }
+        assert_eq!(kept(&mut outcome), ("they die".to_owned(), true));
+        assert_eq!(books.done(), ["retire 1"]);
+        books.versions.retired(1);
+        assert_eq!(books.done(), [if late { "unload 1" } else { "forget 1" }]);
+        // And the next one comes as if nothing had been.
+        let mut outcome = books.begin("f", "");
+        books.versions.loaded(2, books.now);
+        books.versions.worker_ready(2, books.now);
+        assert!(outcome.try_recv().unwrap().is_ok());
+        assert_eq!(books.done(), ["begin 2", "load 2", "route f=2", "retire 0"]);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_version_that_cannot_serve() {
+    let mut books = Books::new(1);
+    let mut first = books.begin("f", "");
+    assert!(books.versions.load_failed(0, "init returned 7"), "the host may have been at fault");
+    assert_eq!(kept(&mut first), ("init returned 7".to_owned(), false));
+    books.done();
+    books.begin("f", "");
+    assert_eq!(books.done(), ["begin 1", "load 1", "route f=1", "retire 0"]);
+}
+
+#[test]
+fn a_newer_version_overtakes_one_that_comes() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    let mut overtaken = books.begin("f", "");
+    let mut newer = books.begin("f", "");
+    assert_eq!(kept(&mut overtaken), ("a newer version was begun".to_owned(), true));
+    assert_eq!(books.done(), ["begin 1", "load 1", "retire 1", "begin 2", "load 2"]);
+    // Its load is under way: it is ended once it is there.
+    books.versions.retired(1);
+    assert_eq!(books.done(), [""; 0]);
+    books.versions.loaded(1, books.now);
+    assert_eq!(books.done(), ["unload 1"]);
+    books.versions.loaded(2, books.now);
+    books.versions.worker_ready(2, books.now);
+    assert!(newer.try_recv().unwrap().is_ok());
+    assert_eq!(books.done(), ["route f=2", "retire 0"]);
+}
+
+#[test]
+fn a_function_that_is_removed_takes_its_coming_version_along() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    books.serving("g", 1);
+    books.begin("f", "");
+    books.done();
+    assert!(books.versions.remove("f") && !books.versions.remove("f"));
+    assert_eq!(books.done(), ["retire 2", "route g=1", "retire 0"]);
+    books.versions.retired(2);
+    assert!(!books.versions.load_failed(2, "too late"));
+    assert_eq!(books.done(), ["forget 2"]);
+}
+
+#[test]
+fn a_template_that_dies_is_loaded_again_also_for_those_who_still_wait() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    assert!(books.versions.template_gone(0, "crashed"));
+    books.versions.reload(0);
+    books.versions.reload(0);
+    assert_eq!(books.done(), ["load 0"], "once at a time");
+    books.versions.loaded(0, books.now);
+    books.versions.remove("f");
+    assert!(books.versions.template_gone(0, "crashed"));
+    books.versions.reload(0);
+    assert_eq!(books.done(), ["route ", "retire 0", "load 0"]);
+    books.versions.retired(0);
+    books.versions.loaded(0, books.now);
+    assert_eq!(books.done(), ["unload 0"]);
+}
+
+#[test]
+fn a_key_comes_round_again_only_when_it_is_free() {
+    let mut books = Books::new(1);
+    books.serving("stays", 0);
+    let mut keys = Vec::new();
+    for _ in 0..MAX_VERSIONS {
+        books.begin("f", "");
+        let begun = books.done().iter().find_map(|line| line.strip_prefix("begin ")?.parse::<u32>().ok());
+        let key = begun.unwrap();
+        keys.push(key);
+        books.versions.remove("f");
+        books.versions.load_failed(key, "removed");
+        books.versions.retired(key);
+        books.done();
+    }
+    assert_eq!((keys[0], keys[MAX_VERSIONS as usize - 2]), (1, MAX_VERSIONS - 1));
+    assert_eq!(keys[MAX_VERSIONS as usize - 1], 1, "0 is not free");
+}
+
+#[test]
+fn connections_get_the_descriptors_that_workers_leave() {
+    let each = |versions: &mut Versions| match versions.effects().pop() {
+        Some(Effect::Route(_, most)) => most,
+        other => panic!("{other:?}"),
+    };
+    let mut versions = Versions::new(2, 10_000);
+    let many = deployed("many", "[concurrency]\nmax = 500");
+    assert_eq!(versions.objection(&many), None);
+    versions.begin(Arc::clone(&many), 1, None, Instant::now());
+    assert_eq!(each(&mut versions), (10_000 - 500 * DESCRIPTORS_PER_WORKER - DESCRIPTOR_RESERVE) / 2);
+    let most = deployed("most", &format!("[concurrency]\nmax = {MAX_WORKERS}"));
+    let objection = versions.objection(&most).expect("there is no room");
+    assert!(objection.starts_with("10000 file descriptors are too few for 1524 workers"), "{objection}");
+    versions.remove("many");
+    versions.effects();
+    versions.load_failed(0, "removed");
+    versions.retired(0);
+    versions.retired(0);
+    assert_eq!(each(&mut versions), (10_000 - DESCRIPTOR_RESERVE) / 2, "said once they are free");
+}

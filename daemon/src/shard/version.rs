@@ -1,0 +1,192 @@
+//! A version of a function, as all shards share it: what it may use, and a few counters; and which versions
+//! requests go to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::connection::Exchange;
+use super::route::{Pattern, Router};
+
+/// Where requests go at present. Made once for each change, and then only read, by all shards.
+#[derive(Debug, Default)]
+pub(crate) struct Routing {
+    pub(crate) router: Router,
+    /// The version that serves each name.
+    pub(crate) present: HashMap<Box<str>, u32>,
+}
+
+/// What a shard knows of a function.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) name: Arc<str>,
+    /// The routes that its manifest says; `None`: the path of its name and all below it.
+    pub(crate) routes: Option<Arc<[Pattern]>>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_request: u64,
+    pub(crate) max_response: u64,
+    pub(crate) provisioned: u16,
+    pub(crate) max: u16,
+    pub(crate) queue: usize,
+}
+
+impl Profile {
+    /// The route of its manifest that led a request here, if its manifest says routes.
+    pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Pattern> {
+        self.routes.as_ref()?.get(usize::from(exchange.route))
+    }
+}
+
+/// One version of one function.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// Its number, also the sandbox's; unique among the versions of which anything is left.
+    pub(crate) key: u32,
+    pub(crate) profile: Profile,
+    /// Workers that are starting or alive, on all shards: at most the profile's `max`.
+    permits: AtomicU32,
+    standings: Box<[Standing]>,
+}
+
+/// What the others may know of one shard's workers of a version: hints, right at some time not long ago. A
+/// cache line pair each: a shard writes its own at every request, and the others seldom read it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Standing {
+    idle: AtomicU32,
+    /// Starting or alive.
+    workers: AtomicU32,
+}
+
+impl Version {
+    /// A version without workers, for so many shards.
+    pub(crate) fn new(key: u32, profile: Profile, shards: u16) -> Self {
+        let standings = (0..shards).map(|_| Standing::default()).collect();
+        Self { key, profile, permits: AtomicU32::new(0), standings }
+    }
+
+    /// Workers of it that a shard keeps warm: its share of those that are provisioned, which are dealt out
+    /// beginning with the shard that is the version's home.
+    pub(crate) fn provisioned_on(&self, shard: u16) -> u16 {
+        let shards = self.shards();
+        let home = u16::try_from(self.key % u32::from(shards)).unwrap_or(0);
+        let place = (shard % shards + shards - home) % shards;
+        let all = self.profile.provisioned;
+        all / shards + u16::from(place < all % shards)
+    }
+
+    /// Takes a permit for one more worker; false if there are as many as there may be.
+    pub(crate) fn take_permit(&self) -> bool {
+        let most = u32::from(self.profile.max);
+        let more = |taken: u32| (taken < most).then(|| taken + 1);
+        self.permits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Whether a permit could be had just now.
+    pub(crate) fn has_permit(&self) -> bool {
+        self.permits.load(Ordering::Relaxed) < u32::from(self.profile.max)
+    }
+
+    /// Gives the permit of a worker back that is gone.
+    pub(crate) fn return_permit(&self) {
+        let before = self.permits.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "each permit is returned once");
+    }
+
+    /// Says how a shard's workers stand.
+    pub(crate) fn stand(&self, shard: u16, idle: usize, workers: usize) {
+        let Some(standing) = self.standings.get(usize::from(shard)) else { return };
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        standing.idle.store(narrow(idle), Ordering::Relaxed);
+        standing.workers.store(narrow(workers), Ordering::Relaxed);
+    }
+
+    /// Another shard that seems to have an idle worker, which is counted as taken until that shard says anew
+    /// how it stands.
+    pub(crate) fn claim_idle(&self, shard: u16) -> Option<u16> {
+        self.others(shard).find(|&other| {
+            let idle = &self.standings[usize::from(other)].idle;
+            let one_less = |idle: u32| idle.checked_sub(1);
+            // Looked at first: a failing exchange would take the line from its owner for nothing.
+            idle.load(Ordering::Relaxed) > 0
+                && idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        })
+    }
+
+    /// Another shard that seems to have workers at all.
+    pub(crate) fn staffed(&self, shard: u16) -> Option<u16> {
+        self.others(shard)
+            .find(|&other| self.standings[usize::from(other)].workers.load(Ordering::Relaxed) > 0)
+    }
+
+    /// The other shards, beginning with the next one, so that not all turn to the same.
+    fn others(&self, shard: u16) -> impl Iterator<Item = u16> {
+        let shards = self.shards();
+        (1..shards).map(move |step| {
+            // In 32 bits: the sum of two numbers of shards may not fit in 16.
+            u16::try_from((u32::from(shard) + u32::from(step)) % u32::from(shards)).unwrap_or(0)
+        })
+    }
+
+    fn shards(&self) -> u16 {
+        // As many as `new` was given, which has 16 bits.
+        u16::try_from(self.standings.len()).unwrap_or(u16::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(key: u32, provisioned: u16, max: u16, shards: u16) -> Version {
+        let profile = Profile {
+            name: "f".into(),
+            routes: None,
+            timeout: Duration::from_secs(1),
+            max_request: 0,
+            max_response: 0,
+            provisioned,
+            max,
+            queue: 1,
+        };
+        Version::new(key, profile, shards)
+    }
+
+    #[test]
+    fn provisioned_workers_are_dealt_out_from_the_home_on() {
+        let dealt = |key, provisioned, shards| {
+            let version = version(key, provisioned, 100, shards);
+            (0..shards).map(|shard| version.provisioned_on(shard)).collect::<Vec<_>>()
+        };
+        assert_eq!(dealt(0, 1, 1), [1]);
+        assert_eq!(dealt(0, 1, 3), [1, 0, 0]);
+        assert_eq!(dealt(7, 1, 3), [0, 1, 0]);
+        assert_eq!(dealt(2, 5, 3), [2, 1, 2]);
+        assert_eq!(dealt(65_535, 0, 2), [0, 0]);
+    }
+
+    #[test]
+    fn there_are_as_many_permits_as_workers_may_be() {
+        let version = version(0, 0, 2, 2);
+        assert!(version.take_permit() && version.has_permit() && version.take_permit());
+        assert!(!version.has_permit() && !version.take_permit());
+        version.return_permit();
+        assert!(version.take_permit() && !version.take_permit());
+    }
+
+    #[test]
+    fn a_claimed_worker_is_not_claimed_again_until_its_shard_has_spoken() {
+        let version = version(0, 0, 9, 4);
+        assert_eq!((version.claim_idle(0), version.staffed(0)), (None, None));
+        version.stand(0, 5, 5);
+        assert_eq!(version.claim_idle(0), None, "its own do not count");
+        version.stand(2, 1, 2);
+        version.stand(3, 1, 1);
+        assert_eq!((version.claim_idle(1), version.claim_idle(1)), (Some(2), Some(3)), "the next one first");
+        assert_eq!((version.claim_idle(1), version.claim_idle(1)), (Some(0), Some(0)));
+        version.stand(3, 1, 1);
+        assert_eq!(version.claim_idle(0), Some(3));
+        assert_eq!((version.claim_idle(0), version.staffed(0)), (None, Some(2)));
+    }
+}

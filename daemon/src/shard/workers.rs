@@ -1,0 +1,249 @@
+//! The workers of a shard: when they are started, how they end, and how a version of a function comes and
+//! goes with them.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hairtrigger_sandbox::channel::ProtocolViolation;
+use hairtrigger_sandbox::ending::Ending;
+use hairtrigger_sandbox::limits::{
+    GROW_AFTER, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
+};
+use hairtrigger_sandbox::{Ticket, Worker};
+
+use super::dispatch::was_begun;
+use super::function::{Flight, Function, Live, Status};
+use super::inbox::FromShard;
+use super::pool::WorkerId;
+use super::ring::Key;
+use super::version::Version;
+use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
+use crate::outcome::Outcome;
+
+impl Shard {
+    /// Starts the workers that are wanted: for the floor at once, for a queue once it has waited a while.
+    pub(super) fn want_workers(&mut self, function: u32) {
+        let Self { functions, wheel, now, draining, .. } = self;
+        let Some(entry) = functions.get_mut(function) else { return };
+        // A shard that drains keeps no workers warm, but it serves those who wait.
+        if !matches!(entry.status, Status::Ready) || (*draining && entry.queue.is_empty()) {
+            return;
+        }
+        if entry.held_until > *now {
+            if !entry.growth_timer {
+                entry.growth_timer = true;
+                wheel.insert(entry.held_until, Alarm::Growth(function).pack());
+            }
+            return;
+        }
+        let grow_after = nanoseconds(GROW_AFTER);
+        let oldest = entry.queue.front().map(|(_, since)| *since);
+        let waited = oldest.is_some_and(|since| *now >= since + grow_after);
+        let queued = if entry.staff() == 0 || waited { entry.queue.len() } else { 0 };
+        let starts = entry.starts_wanted(queued);
+        if let (Some(since), false) = (oldest, entry.growth_timer) {
+            entry.growth_timer = true;
+            wheel.insert((since + grow_after).max(*now + grow_after), Alarm::Growth(function).pack());
+        }
+        self.start_workers(function, starts);
+    }
+
+    /// Starts so many workers, as far as there may be more.
+    pub(super) fn start_workers(&mut self, function: u32, count: usize) {
+        let Self { functions, warden, number, .. } = self;
+        let Some(entry) = functions.get_mut(function) else { return };
+        for _ in 0..count {
+            let Some(WorkerId { slot, generation }) = entry.start() else { return };
+            warden.want_worker(Ticket { function, shard: *number, slot, generation });
+        }
+    }
+
+    /// Those who wait have waited a while: another shard may have a worker, or this one gets one more.
+    pub(super) fn growth_alarm(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function) {
+            entry.growth_timer = false;
+        }
+        self.pass_on(function);
+        self.want_workers(function);
+    }
+
+    /// A version was begun.
+    pub(super) fn begin(&mut self, version: Arc<Version>) {
+        self.functions.insert(Function::new(version, self.number));
+    }
+
+    /// A version serves no more requests than it has.
+    pub(super) fn retire_version(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function) {
+            entry.retire();
+            self.retiring.push(function);
+        }
+    }
+
+    /// Looks whether anything is left of the versions that retire.
+    pub(super) fn wind_up(&mut self) {
+        let Self { functions, retiring, report, .. } = self;
+        retiring.retain(|&function| {
+            let left = functions.get_mut(function).is_some_and(|entry| !entry.wind_up());
+            if !left {
+                functions.remove(function);
+                report.tell(FromShard::Retired { function });
+            }
+            left
+        });
+    }
+
+    pub(super) fn loaded(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function) {
+            entry.status = Status::Ready;
+            entry.stillborn = 0;
+            entry.held_until = 0;
+        }
+        self.want_workers(function);
+    }
+
+    pub(super) fn load_failed(&mut self, function: u32, reason: Arc<str>) {
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        entry.status = Status::Failed(Arc::clone(&reason));
+        self.refuse_queue(function, &Outcome::InitFailed { reason });
+    }
+
+    fn refuse_queue(&mut self, function: u32, why: &Outcome) {
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let queue = std::mem::take(&mut entry.queue);
+        for (caller, _) in queue {
+            if self.waits(caller) {
+                self.answer_caller(caller, why);
+            }
+        }
+    }
+
+    pub(super) fn worker_ready(&mut self, ticket: Ticket, worker: Worker) {
+        let Some(entry) = self.functions.get_mut(ticket.function) else { return };
+        entry.arrived(ticket, worker, self.now);
+        self.serve_queue(ticket.function);
+    }
+
+    pub(super) fn worker_gone(&mut self, ticket: Ticket, ending: Ending) {
+        let function = ticket.function;
+        // A reply that it published before it went counts.
+        while self.take_reply(function, ticket.slot) {}
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let Some(live) = entry.departed(ticket) else {
+            // It never became ready. Wanting another at once would only go round in a circle.
+            if ending == Ending::Killed {
+                // Not of its own doing: the template is ending, or the host is short of something.
+                entry.held_until = entry.held_until.max(self.now + nanoseconds(START_AGAIN));
+            } else {
+                self.died_young(function, ending);
+            }
+            self.want_workers(function);
+            return;
+        };
+        let mut live = live;
+        if let Some((timer, _)) = live.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        self.busy.retain(|entry| *entry != (function, ticket.slot));
+        let served = live.served;
+        let flights: Vec<Flight> = live.flights.drain(..).collect();
+        let begun = live.channel.begun();
+        let young = self.now < live.arrived + nanoseconds(STILLBORN_AGE);
+        let by_us = live.killed_for.is_some();
+        self.keep_departed(function, live);
+        let idle = flights.first().is_none_or(|first| !was_begun(begun, first));
+        if idle && !by_us {
+            self.wait_again(function, flights);
+            if young && !served {
+                self.died_young(function, ending);
+            }
+            self.serve_queue(function);
+        } else {
+            // Only the daemon's own kills are not told by the ending, and those have been answered.
+            let why = Outcome::from_ending(ending, Outcome::ShuttingDown);
+            self.end_flights(function, flights, begun, &why);
+        }
+        self.want_workers(function);
+    }
+
+    /// A worker ended soon after its start, before it had begun an invocation. Several in a row are a function
+    /// that cannot start workers.
+    fn died_young(&mut self, function: u32, ending: Ending) {
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        entry.stillborn += 1;
+        if entry.stillborn < MAX_STILLBORN || !matches!(entry.status, Status::Ready) {
+            return;
+        }
+        let doublings = (entry.stillborn - MAX_STILLBORN).min(16);
+        let hold = (START_HOLD * 2_u32.pow(doublings)).min(START_HOLD_MAX);
+        entry.held_until = self.now + nanoseconds(hold);
+        let reason: Arc<str> = format!("its workers end before they can serve: the last one {ending}").into();
+        self.report.tell(FromShard::Failing { function, reason: Arc::clone(&reason) });
+        self.refuse_queue(function, &Outcome::InitFailed { reason });
+    }
+
+    /// Keeps of a departed worker what the kernel may still use.
+    fn keep_departed(&mut self, function: u32, mut live: Box<Live>) {
+        if live.bell_armed {
+            let key = worker_key(function, live.id.slot, live.id.generation);
+            // Completes the operation that waits for the bell.
+            hairtrigger_sandbox::ring(live.channel.bell().as_fd());
+            let count = std::mem::take(&mut live.bell_count);
+            self.retired.push(Retired { key, _count: count });
+        }
+        self.departed.push(live);
+    }
+
+    pub(super) fn worker_alarm(&mut self, key: Key) {
+        let (function, slot) = of_worker_key(key);
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let limit: Duration = entry.profile.timeout;
+        let Some(live) = entry.worker_of(slot, key.generation) else { return };
+        live.timer = None;
+        if live.deadline == u64::MAX || live.reading {
+            return;
+        }
+        if live.look_at() > self.now {
+            self.arm_worker(function, slot);
+            return;
+        }
+        // What came in time counts.
+        while self.take_reply(function, slot) {}
+        let now = self.now;
+        let live = self.functions.get_mut(function).and_then(|f| f.worker_of(slot, key.generation));
+        let Some(live) = live else { return };
+        if live.deadline <= now {
+            self.fail_worker(function, slot, Outcome::Timeout { limit });
+        } else if live.look_at() <= now {
+            self.take_back(function, slot);
+        } else {
+            self.arm_worker(function, slot);
+        }
+    }
+
+    /// The first flight takes long: those behind it wait for another worker instead.
+    fn take_back(&mut self, function: u32, slot: u16) {
+        let now = self.now;
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let timeout = entry.profile.timeout;
+        let Some(live) = entry.worker(slot) else { return };
+        let id = live.id;
+        let kept = match live.channel.revoke() {
+            Ok(kept) => kept as usize,
+            Err(ProtocolViolation(what)) => {
+                self.fail_worker(function, slot, Outcome::ProtocolViolation { what });
+                return;
+            }
+        };
+        let taken_back = live.keep(kept, now, timeout);
+        entry.hold(id);
+        for _ in &taken_back {
+            entry.release(id, now);
+        }
+        self.wait_again(function, taken_back.into());
+        self.arm_worker(function, slot);
+        self.serve_queue(function);
+        self.want_workers(function);
+    }
+}
