@@ -38,6 +38,7 @@ mod dev_loop;
 mod invoke;
 
 mod aggregate;
+mod classify;
 mod thumbnail;
 mod webhook;
 
