@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BODY};
 
 use super::Door;
-use super::body::Body;
+use super::body::{Body, Content};
 use super::chunked::{Decoded, Decoder};
 use super::parse::{BodyLength, Progress};
 use super::reply::{Framing, HttpDate, InvocationId};
@@ -70,6 +70,7 @@ pub(crate) struct Exchange {
     pub(crate) http10: bool,
     pub(crate) head_only: bool,
     pub(crate) prefers_text: bool,
+    pub(crate) takes_trailers: bool,
     pub(crate) stamps: Stamps,
 }
 
@@ -117,13 +118,20 @@ impl Stamps {
 impl Exchange {
     /// The request's body, which is in the connection's input unless it has a buffer of its `own`.
     pub(crate) fn body<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> &'a [u8] {
-        own.map_or_else(|| &input[self.head..self.length], Body::bytes)
+        self.content(input, own).bytes
+    }
+
+    /// As [`Exchange::body`], with its trailers.
+    pub(crate) fn content<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> Content<'a> {
+        let inline = || Content { bytes: &input[self.head..self.length], ..Content::default() };
+        own.map_or_else(inline, Body::content)
     }
 
     pub(crate) fn framing<'d>(&self, date: &'d HttpDate) -> Framing<'d> {
         Framing {
             keep_alive: self.keep_alive,
             http10: self.http10,
+            takes_trailers: self.takes_trailers,
             head_only: self.head_only,
             date: Some(date),
         }
@@ -416,6 +424,7 @@ mod tests {
             http10: false,
             head_only: false,
             prefers_text: false,
+            takes_trailers: false,
             stamps: Stamps::default(),
         }
     }

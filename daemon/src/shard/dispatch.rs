@@ -9,9 +9,10 @@ use super::connection::{Connection, Exchange, Phase};
 use super::function::{Caller, Dispatch, Flight, Request, Status};
 use super::handover::patience;
 use super::parse::{Progress, parse_head};
-use super::reply::write_response;
+use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
-use super::transfer::Holder;
+use super::route::{Route, Target};
+use super::transfer::{Answer, Holder};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -29,12 +30,27 @@ impl Shard {
         let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
         match self.successor(function, body) {
             Ok(successor) => {
+                let route = self.route_to(key, successor);
                 if let Some(exchange) = self.exchange(Caller::Connection(key)) {
                     exchange.function = successor;
+                    exchange.route = route;
                 }
                 self.enter(Caller::Connection(key), successor);
             }
             Err(outcome) => self.answer_outcome(key, &outcome, true),
+        }
+    }
+
+    /// The route by which a version would have got a connection's request now. It may have lost the one by which its
+    /// forerunner got it; then it hears of none.
+    fn route_to(&mut self, key: Key, function: u32) -> u16 {
+        let Self { connections, routing, scratch, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return Target::DEFAULT };
+        let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
+        let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
+        match routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) if target.function == function => target.route,
+            Ok(_) | Err(_) => Target::DEFAULT,
         }
     }
 
@@ -134,9 +150,10 @@ impl Shard {
         // this is cheaper than copying them.
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = exchange.body(&connection.input, connection.body.as_deref());
-        if body.len() > LARGE_PAYLOAD {
-            let request = Request::new(&head, body, function.profile.route(exchange), &mut scratch.encoded);
+        let content = exchange.content(&connection.input, connection.body.as_deref());
+        if content.bytes.len() > LARGE_PAYLOAD {
+            let route = function.profile.route(exchange);
+            let request = Request::new(&head, content, route, &mut scratch.encoded);
             let Some(begun) = function.begin(&request, &exchange.id, *now) else { return false };
             let function = function.key;
             exchange.stamps.dispatched = *now;
@@ -147,7 +164,7 @@ impl Shard {
             self.post_large(caller, function, begun, body);
             return true;
         }
-        let dispatch = function.post_head(&head, body, exchange, caller, *now, &mut scratch.encoded);
+        let dispatch = function.post_head(&head, content, exchange, caller, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
         connection.phase = Phase::Invoked;
@@ -299,20 +316,23 @@ impl Shard {
                             output,
                             status,
                             reply.headers.chain(timing),
+                            reply.trailers,
                             &exchange.id,
                             exchange.framing(date),
                             reply.body.len() as u64,
                         );
                         match written {
-                            Ok(true) if let Some(span) = reply.body.large() => {
-                                large = Some((std::mem::take(output), before, span));
+                            Ok(Follows { body: true, tail }) if let Some(span) = reply.body.large() => {
+                                large = Some((Answer { output: std::mem::take(output), before, tail }, span));
                                 Outcome::Completed { status }
                             }
-                            Ok(true) => {
-                                reply.body.copy_to(output);
+                            Ok(Follows { body, tail }) => {
+                                if body {
+                                    reply.body.copy_to(output);
+                                }
+                                output.extend_from_slice(&tail);
                                 Outcome::Completed { status }
                             }
-                            Ok(false) => Outcome::Completed { status },
                             Err(bad) => Outcome::ProtocolViolation { what: bad.what() },
                         }
                     }
@@ -324,8 +344,8 @@ impl Shard {
             return false;
         }
         let holder = Holder { function, worker: id };
-        if let (Some((output, before, span)), Some(flight)) = (large, flight) {
-            self.take_large(holder, flight.caller, output, before, span);
+        if let (Some((answer, span)), Some(flight)) = (large, flight) {
+            self.take_large(holder, flight.caller, answer, span);
             return false;
         }
         self.clear_request(holder);

@@ -9,6 +9,7 @@ use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::body::Content;
 use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
@@ -48,16 +49,18 @@ pub(crate) struct Request<'a> {
     /// Encoded as [`RequestView::encode_header`] does.
     pub(crate) headers: &'a [u8],
     pub(crate) header_count: u32,
+    /// Trailers are the last of the fields in `headers`.
+    pub(crate) trailer_count: u32,
     pub(crate) body: &'a [u8],
     /// Whether the client asked for the times of the stages.
     pub(crate) timed: bool,
 }
 
 impl<'a> Request<'a> {
-    /// Of a head, its body, and the manifest's route that led here; `encoded` takes the fields.
+    /// Of a head, what follows it, and the manifest's route that led here; `encoded` takes the fields.
     pub(crate) fn new(
         head: &Head<'a>,
-        body: &'a [u8],
+        content: Content<'a>,
         route: Option<&Pattern>,
         encoded: &'a mut Vec<u8>,
     ) -> Self {
@@ -82,13 +85,15 @@ impl<'a> Request<'a> {
                 header_count += 1;
             }
         }
+        encoded.extend_from_slice(content.trailers);
         Self {
             method: head.method,
             path: head.path,
             query: head.query.unwrap_or_default(),
             headers: encoded,
             header_count,
-            body,
+            trailer_count: content.trailer_count,
+            body: content.bytes,
             timed,
         }
     }
@@ -100,6 +105,7 @@ impl<'a> Request<'a> {
             query: self.query,
             headers: self.headers,
             header_count: self.header_count,
+            trailer_count: self.trailer_count,
             body: self.body,
             invocation: id,
             deadline_ns,
@@ -427,7 +433,7 @@ impl Function {
     pub(crate) fn post_head(
         &mut self,
         head: &Head<'_>,
-        body: &[u8],
+        content: Content<'_>,
         exchange: &Exchange,
         caller: Caller,
         now: u64,
@@ -436,7 +442,7 @@ impl Function {
         if !self.pool.has_room() {
             return Dispatch::Wait;
         }
-        let request = Request::new(head, body, self.profile.route(exchange), scratch);
+        let request = Request::new(head, content, self.profile.route(exchange), scratch);
         self.post(&request, &exchange.id, caller, now)
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct Parcel {
     head: Vec<u8>,
     ends: [usize; 3],
     header_count: u32,
+    trailer_count: u32,
     timed: bool,
     body: Vec<u8>,
     /// Shards that have had it.
@@ -53,6 +54,7 @@ impl Parcel {
             query: &self.head[path..query],
             headers: &self.head[query..],
             header_count: self.header_count,
+            trailer_count: self.trailer_count,
             body: &self.body,
             timed: self.timed,
         }
@@ -159,22 +161,26 @@ impl Shard {
         let Some(entry) = functions.get_mut(function) else { return };
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
+        let own = connection.body.take();
+        let content = exchange.content(&connection.input, own.as_deref());
+        let request = Request::new(&head, content, entry.profile.route(&exchange), &mut scratch.encoded);
+        let Request { method, path, query, headers, header_count, trailer_count, timed, .. } = request;
+        let [method_end, path_end] = [method.len(), method.len() + path.len()];
+        let ends = [method_end, path_end, path_end + query.len()];
+        let head = [method, path, query, headers].concat();
         // A body with a buffer of its own goes as it is.
-        let own = connection.body.take().map(|body| body.into_bytes());
-        let body = own.unwrap_or_else(|| connection.input[exchange.head..exchange.length].to_vec());
-        let request = Request::new(&head, &body, entry.profile.route(&exchange), &mut scratch.encoded);
-        let parts = [request.method, request.path, request.query, request.headers];
-        let method = request.method.len();
-        let path = method + request.path.len();
+        let body = own.map(|body| body.into_bytes());
+        let body = body.unwrap_or_else(|| connection.input[exchange.head..exchange.length].to_vec());
         let parcel = Box::new(Parcel {
             from: *number,
             connection: key,
             exchange,
             function,
-            head: parts.concat(),
-            ends: [method, path, path + request.query.len()],
-            header_count: request.header_count,
-            timed: request.timed,
+            head,
+            ends,
+            header_count,
+            trailer_count,
+            timed,
             body,
             hands: 1,
             timer: None,

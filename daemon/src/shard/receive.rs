@@ -215,6 +215,7 @@ impl Shard {
             http10: head.version == Version::Http10,
             head_only: head.method == b"HEAD",
             prefers_text: head.prefers_text,
+            takes_trailers: head.takes_trailers,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
         if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
@@ -253,10 +254,10 @@ impl Shard {
                 exchange.length += length;
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
-                    let body = exchange.body(&connection.input, None);
+                    let content = exchange.content(&connection.input, None);
                     let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
-                        function.post_head(&head, body, &exchange, caller, *now, &mut scratch.encoded)
+                        function.post_head(&head, content, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);

@@ -27,10 +27,12 @@ pub struct RequestView<'a> {
     pub path: &'a [u8],
     /// What stood behind the `?`.
     pub query: &'a [u8],
-    /// Header fields, encoded by [`RequestView::encode_header`].
+    /// Header fields, encoded by [`RequestView::encode_header`], and trailers behind them.
     pub headers: &'a [u8],
-    /// How many fields `headers` holds.
+    /// How many of the fields in `headers` are header fields.
     pub header_count: u32,
+    /// How many of the fields in `headers`, the last ones, are trailers.
+    pub trailer_count: u32,
     /// Body.
     pub body: &'a [u8],
     /// The invocation's id, 32 hexadecimal digits.
@@ -97,6 +99,8 @@ pub struct Reply<'a> {
     pub kind: ReplyKind,
     /// Header fields, well-formed as to lengths; names and values are the function's words.
     pub headers: ReplyHeaders<'a>,
+    /// Trailers, as `headers`.
+    pub trailers: ReplyHeaders<'a>,
     /// Body.
     pub body: Body<'a>,
     /// Monotonic times at which the function began and returned, in nanoseconds, as the worker says; 0 if
@@ -316,6 +320,7 @@ impl DaemonEnd {
         descriptor.query_len.store(request.query, Ordering::Relaxed);
         descriptor.headers_len.store(request.headers, Ordering::Relaxed);
         descriptor.header_count.store(request.header_count, Ordering::Relaxed);
+        descriptor.trailer_count.store(request.trailer_count, Ordering::Relaxed);
         descriptor.in_slab.store(u32::from(in_slab), Ordering::Relaxed);
         descriptor.timed.store(u32::from(request.timed), Ordering::Relaxed);
         for (word, bytes) in descriptor.invocation.iter().zip(request.invocation.chunks_exact(8)) {
@@ -468,13 +473,15 @@ impl DaemonEnd {
         let status = descriptor.status.load(Ordering::Relaxed);
         let headers_len = descriptor.headers_len.load(Ordering::Relaxed) as usize;
         let header_count = descriptor.header_count.load(Ordering::Relaxed);
+        let trailer_count = descriptor.trailer_count.load(Ordering::Relaxed);
         let in_slab = descriptor.in_slab.load(Ordering::Relaxed) != 0;
         let started = descriptor.started_ns.load(Ordering::Relaxed);
         let finished = descriptor.finished_ns.load(Ordering::Relaxed);
         if tag != self.tags[(sequence % CHANNEL_DEPTH) as usize] {
             return Err(ProtocolViolation("a reply with a foreign tag"));
         }
-        if headers_len > MAX_RESPONSE_HEAD || header_count as usize > MAX_RESPONSE_HEADERS {
+        let field_count = header_count.saturating_add(trailer_count);
+        if headers_len > MAX_RESPONSE_HEAD || field_count as usize > MAX_RESPONSE_HEADERS {
             return Err(ProtocolViolation("a reply with too many header fields"));
         }
         let room = if in_slab { self.geometry.max_response } else { REPLY_INLINE as u64 };
@@ -499,9 +506,9 @@ impl DaemonEnd {
             _region: std::marker::PhantomData,
         }
         .copy_to(&mut self.headers);
-        if !well_formed(&self.headers, header_count) {
+        let Some(header_len) = well_formed(&self.headers, header_count, trailer_count) else {
             return Err(ProtocolViolation("a reply with malformed header fields"));
-        }
+        };
         let body_len = usize::try_from(body_len).unwrap_or(usize::MAX);
         self.large_reply = if in_slab { body_len } else { 0 };
         self.taken = sequence;
@@ -517,8 +524,10 @@ impl DaemonEnd {
             in_file: in_slab.then_some((self.reply_file.as_fd(), at)),
             _region: std::marker::PhantomData,
         };
-        let headers = ReplyHeaders { encoded: &self.headers, left: header_count };
-        Ok(Some(Reply { kind, headers, body, times: (started, finished) }))
+        let (headers, trailers) = self.headers.split_at(header_len);
+        let headers = ReplyHeaders { encoded: headers, left: header_count };
+        let trailers = ReplyHeaders { encoded: trailers, left: trailer_count };
+        Ok(Some(Reply { kind, headers, trailers, body, times: (started, finished) }))
     }
 
     fn tell_taken(&self) {
@@ -535,6 +544,7 @@ struct Outline {
     query: u32,
     headers: u32,
     header_count: u32,
+    trailer_count: u32,
     body: usize,
     invocation: [u8; 32],
     timed: bool,
@@ -549,6 +559,7 @@ impl Outline {
             query: narrow(request.query),
             headers: narrow(request.headers),
             header_count: request.header_count,
+            trailer_count: request.trailer_count,
             body,
             invocation: *request.invocation,
             timed: request.timed,
@@ -571,9 +582,11 @@ unsafe fn copy_parts(parts: &[&[u8]], mut to: NonNull<u8>) {
     }
 }
 
-/// Whether the encoded fields are exactly `count` whole ones.
-fn well_formed(encoded: &[u8], count: u32) -> bool {
-    let mut fields = ReplyHeaders { encoded, left: count };
-    let found = fields.by_ref().count();
-    found == count as usize && fields.encoded.is_empty()
+/// The length of the first `count` encoded fields, if they and `more` others are whole and all there is.
+fn well_formed(encoded: &[u8], count: u32, more: u32) -> Option<usize> {
+    let mut first = ReplyHeaders { encoded, left: count };
+    let found = first.by_ref().count();
+    let mut rest = ReplyHeaders { encoded: first.encoded, left: more };
+    let whole = found == count as usize && rest.by_ref().count() == more as usize && rest.encoded.is_empty();
+    whole.then(|| encoded.len() - first.encoded.len())
 }

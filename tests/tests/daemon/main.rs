@@ -9,6 +9,7 @@ mod serving;
 
 mod bodies;
 mod routes;
+mod trailers;
 
 mod bad_manifests;
 mod bad_plugins;
