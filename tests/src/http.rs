@@ -28,6 +28,15 @@ enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    fn end_sending(&self) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -74,17 +83,13 @@ impl Connection {
 
     /// Says that nothing more will be sent.
     pub fn end_sending(&mut self) -> &mut Self {
-        let done = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-        done.expect("a connected socket can be shut down");
+        self.stream.end_sending().expect("a connected socket can be shut down");
         self
     }
 
     /// As [`Connection::end_sending`]; the daemon may have closed already.
     pub fn end_sending_regardless(&mut self) -> &mut Self {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.end_sending();
         self
     }
 
