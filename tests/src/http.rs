@@ -34,11 +34,11 @@ pub struct Response {
     /// Its status.
     pub status: u16,
     /// Its fields, names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
+    pub headers: Fields,
     /// Its body.
     pub body: Vec<u8>,
     /// The fields behind a chunked body, as the headers.
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 impl Connection {
@@ -80,6 +80,26 @@ impl Connection {
         };
         done.expect("a connected socket can be shut down");
         self
+    }
+
+    /// As [`Connection::end_sending`]; the daemon may have closed already.
+    pub fn end_sending_regardless(&mut self) -> &mut Self {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        self
+    }
+
+    /// The statuses of all answers until the daemon closes.
+    pub fn receive_statuses(&mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        loop {
+            if self.received.is_empty() && self.more().is_err() {
+                return statuses;
+            }
+            match self.receive_or_reason(false) {
+                Ok(answer) => statuses.push(answer.status),
+                Err(reason) => panic!("after {statuses:?}: {reason}"),
+            }
+        }
     }
 
     /// `GET path`.

@@ -15,6 +15,7 @@ mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
 mod check;
+mod llhttp;
 
 mod confinement;
 mod hostile;
@@ -37,6 +38,7 @@ mod dev_loop;
 mod invoke;
 
 mod aggregate;
+mod classify;
 mod thumbnail;
 mod webhook;
 
