@@ -74,11 +74,7 @@ impl Connection {
 
     /// Says that nothing more will be sent.
     pub fn end_sending(&mut self) -> &mut Self {
-        let done = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        };
-        done.expect("a connected socket can be shut down");
+        self.stream.shutdown(Shutdown::Write).expect("a connected socket can be shut down");
         self
     }
 
@@ -230,6 +226,15 @@ impl Connection {
                 Ok(())
             }
             Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),
+        }
+    }
+}
+
+impl Stream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
         }
     }
 }
