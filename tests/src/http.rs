@@ -28,15 +28,6 @@ enum Stream {
     Unix(UnixStream),
 }
 
-impl Stream {
-    fn end_sending(&self) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-}
-
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -235,6 +226,15 @@ impl Connection {
                 Ok(())
             }
             Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),
+        }
+    }
+}
+
+impl Stream {
+    fn end_sending(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
 }
