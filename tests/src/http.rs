@@ -34,6 +34,9 @@ impl Stream {
     }
 }
 
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
