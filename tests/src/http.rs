@@ -11,9 +11,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Fields, names in lower case, in the order they came.
-type Fields = Vec<(String, String)>;
-
 /// A connection, and what was received beyond the last answer.
 #[derive(Debug)]
 pub struct Connection {
