@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod channel;
 pub mod ending;
 mod groups;
+mod init;
 pub mod janitor;
 mod landlock;
 pub mod level;
@@ -18,6 +19,7 @@ mod setup;
 mod spawner;
 pub mod step;
 mod sys;
+mod userns;
 mod warden;
 
 pub use sys::{descriptor_limit, eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::control::CannotConfine;
+use crate::control::level::CannotConfine;
 use crate::settings::BadSettings;
 
 /// How a command ended.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use hairtrigger_sandbox::level::Level;
 
 use crate::config::{DEFAULT_FILE, Origin};
 use exit::Exit;
@@ -62,8 +63,14 @@ enum Command {
 Exit codes: 0 for an answer below 400, 1 for another or none, 2 for a wrong command line,
 5 if no daemon is there.")]
     Invoke(invoke::Options),
-    /// Try each confinement on this host and print what holds; exits with 0 if level full does.
+    /// Try each confinement on this host and print what holds, and which level this user reaches.
+    ///
+    /// Exits with 0 if the level is reached that this user can expect (full as root, otherwise userns), or the one
+    /// that is asked for; with 4 otherwise.
     Doctor {
+        /// The level that is to be reached for success.
+        #[arg(long, value_name = "LEVEL", value_parser = doctor::level)]
+        level: Option<Level>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -127,9 +134,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Dev(options) => dev::run(options).map(|()| Exit::Success.into()),
         Command::New(options) => new::run(&options).map(|()| Exit::Success.into()),
         Command::Invoke(options) => invoke::run(options).map(ExitCode::from),
-        Command::Doctor { json } => doctor::run(json),
         Command::Completions { shell } => manual::completions(shell).map(|()| Exit::Success.into()),
         Command::Man { directory } => manual::man(directory.as_deref()).map(|()| Exit::Success.into()),
+        Command::Doctor { level, json } => doctor::run(level, json).map(ExitCode::from),
     };
     match result {
         Ok(code) => code,

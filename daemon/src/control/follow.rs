@@ -14,7 +14,7 @@ use super::holds::{self, Holds};
 use super::log::Log;
 use super::registry::Deployed;
 use super::versions::{Done, Effect, Versions};
-use super::{Front, output, sink, state, watched};
+use super::{Front, level, output, sink, watched};
 use crate::config::Config;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
 
@@ -201,7 +201,7 @@ impl Control<'_> {
         let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
         let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),
-            None => state::uids(self.config, std::slice::from_ref(&function))
+            None => level::uids(self.config, std::slice::from_ref(&function))
                 .map(|uids| uids[0])
                 .map_err(|error| format!("{error:#}")),
         };

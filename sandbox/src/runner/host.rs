@@ -17,7 +17,7 @@ use crate::mark;
 use crate::sys;
 
 /// The one table.
-#[expect(clippy::cast_possible_truncation, reason = "80 bytes")]
+#[expect(clippy::cast_possible_truncation, reason = "88 bytes")]
 pub(super) static HOST: Host = Host {
     abi_version: ABI_VERSION,
     struct_size: size_of::<Host>() as u32,
@@ -30,6 +30,7 @@ pub(super) static HOST: Host = Host {
     reserve,
     commit,
     alloc: arena_alloc,
+    add_trailer,
 };
 
 /// The manifest's environment; never changed, whatever the plugin does to the C library's.
@@ -165,10 +166,11 @@ unsafe extern "C" fn set_status(invocation: *mut Invocation, status: u32) -> i32
     }
 }
 
-/// Whether a header field may have this name.
-fn is_token(name: &[u8]) -> bool {
+/// Whether a header field or a trailer may be this.
+fn is_field(name: &[u8], value: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.iter().all(allowed)
+    let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    !name.is_empty() && name.iter().all(allowed) && !value.iter().any(control)
 }
 
 unsafe extern "C" fn add_header(
@@ -181,10 +183,26 @@ unsafe extern "C" fn add_header(
     // SAFETY: the contract of the ABI, see `current` and `bytes`.
     let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
     let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
-    if !is_token(name) || value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+    if !is_field(name, value) {
         return INVALID;
     }
     current.reply.add_header(name, value)
+}
+
+unsafe extern "C" fn add_trailer(
+    invocation: *mut Invocation,
+    name: *const u8,
+    name_length: usize,
+    value: *const u8,
+    value_length: usize,
+) -> i32 {
+    // SAFETY: the contract of the ABI, see `current` and `bytes`.
+    let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
+    let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
+    if !is_field(name, value) {
+        return INVALID;
+    }
+    current.reply.add_trailer(name, value)
 }
 
 unsafe extern "C" fn write(invocation: *mut Invocation, data: *const u8, length: usize) -> i32 {

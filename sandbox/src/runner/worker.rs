@@ -1,5 +1,6 @@
 //! A worker: forked from the template, one channel, one invocation at a time.
 
+use super::confine::die_with_parent;
 use super::host::{self, Arena, Current};
 use super::plugin::Plugin;
 use super::template::control;
@@ -8,15 +9,21 @@ use crate::channel::{Geometry, WorkerEnd};
 use crate::ending::EXIT_WORKER_START;
 use crate::landlock;
 use crate::policy::Control;
+use crate::setup::Assignment;
 
 /// Runs until it is killed.
 pub(super) fn run(
     plugin: &Plugin,
     geometry: Geometry,
     domain: std::io::Result<::landlock::RulesetCreated>,
-    mark_output: bool,
+    assignment: &Assignment,
 ) -> ! {
     set_name(c"ht-worker");
+    if !assignment.level.has_namespaces() {
+        // The guardian sees to this. Should somebody kill it together with the daemon, the template dies of that,
+        // and this worker with the template.
+        die_with_parent(libc::SIGKILL);
+    }
     if control(Control::CheckIn, 0, 0) != 0 {
         exit(EXIT_WORKER_START);
     }
@@ -37,7 +44,7 @@ pub(super) fn run(
         channel.next();
         let (reader, reply) = channel.parts();
         let request = reader.view(&mut headers);
-        if mark_output {
+        if assignment.mark_output {
             host::mark_output(&request);
         }
         let mut current = Current { reply, arena: &mut arena };

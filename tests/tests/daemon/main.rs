@@ -9,6 +9,7 @@ mod serving;
 
 mod bodies;
 mod routes;
+mod trailers;
 
 mod bad_manifests;
 mod bad_plugins;
@@ -17,6 +18,7 @@ mod check;
 
 mod confinement;
 mod hostile;
+mod levels;
 mod outcomes;
 
 mod capacity;

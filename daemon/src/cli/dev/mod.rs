@@ -25,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use super::front::say;
 use crate::config::Config;
 use crate::control::command::commands;
+use crate::control::level::{self, Wanted};
 use crate::control::{self, Launch, registry};
 use build::Builder;
 use children::Children;
@@ -49,6 +50,10 @@ pub(super) struct Options {
     /// Build everything once, and do not look at what changes.
     #[arg(long)]
     no_watch: bool,
+    /// Make do with level bare where this user cannot have namespaces: landlock and the system call policy alone then
+    /// keep functions from files, processes and the network.
+    #[arg(long)]
+    allow_degraded: bool,
 }
 
 pub(super) fn run(options: Options) -> Result<()> {
@@ -57,6 +62,12 @@ pub(super) fn run(options: Options) -> Result<()> {
         if plugins.is_dir() { plugins } else { PathBuf::from(".") }
     });
     let state = options.state.unwrap_or_else(|| PathBuf::from("target/hairtrigger"));
+    let mut config = Config::for_functions(directory.clone());
+    // Before any thread, and before anybody waits for a build.
+    config.level = level::settle(Wanted::Best { allow_degraded: options.allow_degraded }, &config)?;
+    for line in level::warnings(config.level) {
+        say(&line);
+    }
     if registry::look(&directory)?.manifests.is_empty() {
         bail!("there is no function.toml below {}", directory.display());
     }
@@ -70,7 +81,6 @@ pub(super) fn run(options: Options) -> Result<()> {
         false => Some(Watch::new().context("cannot watch files; --no-watch does without")?),
     };
     let (commands, wishes) = commands();
-    let mut config = Config::for_functions(directory.clone());
     config.listen = vec![options.listen];
     config.set_state(state);
     let session = Session::new(directory, builder, versions, commands);
