@@ -15,5 +15,12 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
     level::settle(Wanted::Exactly(config.level), &config)?;
     // Nobody asks for anything.
     let (_, wishes) = commands();
-    control::run(Launch { config: &config, functions, front: &Lines, local_only: false, wishes })
+    control::run(Launch {
+        config: &config,
+        origin: Some(origin.clone()),
+        functions,
+        front: &Lines,
+        local_only: false,
+        wishes,
+    })
 }

@@ -12,7 +12,7 @@ use super::parse::{Progress, parse_head};
 use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
 use super::route::{Route, Target};
-use super::transfer::{Holder, Large};
+use super::transfer::{Answer, Holder};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -152,8 +152,8 @@ impl Shard {
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         let content = exchange.content(&connection.input, connection.body.as_deref());
         if content.bytes.len() > LARGE_PAYLOAD {
-            let request =
-                Request::new(&head, content, function.profile.route(exchange), &mut scratch.encoded);
+            let route = function.profile.route(exchange);
+            let request = Request::new(&head, content, route, &mut scratch.encoded);
             let Some(begun) = function.begin(&request, &exchange.id, *now) else { return false };
             let function = function.key;
             exchange.stamps.dispatched = *now;
@@ -323,7 +323,7 @@ impl Shard {
                         );
                         match written {
                             Ok(Follows { body: true, tail }) if let Some(span) = reply.body.large() => {
-                                large = Some(Large { output: std::mem::take(output), before, tail, span });
+                                large = Some((Answer { output: std::mem::take(output), before, tail }, span));
                                 Outcome::Completed { status }
                             }
                             Ok(Follows { body, tail }) => {
@@ -344,8 +344,8 @@ impl Shard {
             return false;
         }
         let holder = Holder { function, worker: id };
-        if let (Some(large), Some(flight)) = (large, flight) {
-            self.take_large(holder, flight.caller, large);
+        if let (Some((answer, span)), Some(flight)) = (large, flight) {
+            self.take_large(holder, flight.caller, answer, span);
             return false;
         }
         self.clear_request(holder);
