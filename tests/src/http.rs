@@ -25,6 +25,9 @@ enum Stream {
     Unix(UnixStream),
 }
 
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
