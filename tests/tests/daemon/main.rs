@@ -22,6 +22,8 @@ mod hostile;
 mod levels;
 mod outcomes;
 
+mod clients;
+
 mod capacity;
 mod deadline;
 mod idle;
