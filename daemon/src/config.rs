@@ -1,27 +1,63 @@
-//! The daemon's configuration: what `hairtrigger serve --config FILE` reads.
+//! The daemon's configuration: what `hairtrigger serve` reads.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 
-use hairtrigger_sandbox::limits::{MAX_CGROUP_NAME, MAX_SHARDS, MIN_UID_BASE, UID_BASE, UID_COUNT};
+use hairtrigger_sandbox::level::Level;
+use hairtrigger_sandbox::limits::{
+    LEAST_CONNECTIONS, MAX_ADDRESSES, MAX_CGROUP_NAME, MAX_CONNECTIONS, MAX_PHASE, MAX_SHARDS,
+    MAX_SOCKET_PATH, MIN_PHASE, MIN_UID_BASE, UID_BASE, UID_COUNT,
+};
 
-use crate::settings::{self, BadSettings, Document};
+use crate::settings::{self, BadSettings, Document, Mistakes, Section, Setting};
+use crate::shard::Timeouts;
 
-const KEYS: &[&str] = &["listen", "functions", "state", "cgroup", "uid_base", "uid_count", "shards"];
+mod group;
+
+/// Where the configuration is unless something else is said.
+pub(crate) const DEFAULT_FILE: &str = "/etc/hairtrigger/hairtrigger.toml";
+
+const KEYS: &[&str] = &[
+    "functions",
+    "listen",
+    "socket",
+    "socket_group",
+    "admin",
+    "state",
+    "run",
+    "cgroup",
+    "uid_base",
+    "uid_count",
+    "shards",
+    "level",
+    "max_connections",
+    "timeouts",
+];
+const TIMEOUT_KEYS: &[&str] = &["head", "body", "write", "idle", "drain"];
 
 /// The first uid of no use: 2³² − 1 means "none" to the kernel.
 const NO_UID: u64 = u32::MAX as u64;
 
-/// The daemon's configuration, every value within its bounds.
+/// The daemon's configuration, every value within its bounds. Relative paths in the file begin at its
+/// directory; here they do so already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// Where HTTP is served.
-    pub(crate) listen: SocketAddr,
-    /// The tree of directories with a `function.toml` each, as written: relative paths begin at the
-    /// configuration's directory.
+    /// The tree of directories with a `function.toml` each.
     pub(crate) functions: PathBuf,
+    /// Where HTTP is served by TCP.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The unix socket where HTTP is served.
+    pub(crate) socket: Option<PathBuf>,
+    /// The group that may use it; `None`: the daemon's own.
+    pub(crate) socket_group: Option<u32>,
+    /// The unix socket of the administration.
+    pub(crate) admin: Option<PathBuf>,
     /// What the daemon remembers between starts.
     pub(crate) state: PathBuf,
+    /// Where its sockets are unless something else is said.
+    pub(crate) run: PathBuf,
     /// The name of the daemon's own control group.
     pub(crate) cgroup: String,
     /// The first uid that functions are given.
@@ -29,155 +65,256 @@ pub(crate) struct Config {
     /// How many uids, from the first on.
     pub(crate) uid_count: u32,
     /// Threads of the data plane.
-    pub(crate) shards: u32,
+    pub(crate) shards: u16,
+    /// What must be enforced.
+    pub(crate) level: Level,
+    /// Most connections at a time; `None`: what descriptors and memory allow.
+    pub(crate) max_connections: Option<u32>,
+    /// How long clients may take.
+    pub(crate) timeouts: Timeouts,
+}
+
+/// Where a configuration comes from: for the start, and for each time it is read again.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// A directory for everything that the daemon writes, whatever the file says.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Reads and checks the configuration.
+    pub(crate) fn load(&self) -> Result<Config, BadSettings> {
+        self.parse(&settings::read(&self.file)?, None)
+    }
+
+    /// Reads and checks it for a daemon that runs: what cannot change in one must be as it is.
+    #[expect(dead_code, reason = "the reload comes with shards")]
+    pub(crate) fn reload(&self, running: &Config) -> Result<Config, BadSettings> {
+        self.parse(&settings::read(&self.file)?, Some(running))
+    }
+
+    fn parse(&self, text: &str, running: Option<&Config>) -> Result<Config, BadSettings> {
+        let document = Document { path: &self.file, text };
+        let table = document.parse()?;
+        let mut bad = Mistakes::default();
+        let top = document.top(&table, KEYS, &mut bad);
+        let home = self.file.parent().unwrap_or(Path::new(""));
+        let path = |setting: &Setting<'_>| setting.path().map(|path| home.join(path));
+
+        let functions = top.require("functions", "the path of a directory of functions");
+        let functions = bad.note(functions.and_then(|setting| path(&setting)));
+        // Without it, the configuration is refused below.
+        let mut config = Config::for_functions(functions.unwrap_or_default());
+        if let Some(listen) = bad.read(&top, "listen", addresses) {
+            config.listen = listen;
+        }
+        if let Some(state) = bad.read(&top, "state", path) {
+            config.set_state(state);
+        }
+        if let Some(run) = bad.read(&top, "run", path) {
+            config.set_run(run);
+        }
+        let socket_or_none = |setting: &Setting<'_>| match setting.is_false() {
+            true => Ok(None),
+            false => path(setting).map(Some).map_err(|_| setting.refuse("a path or false")),
+        };
+        let socket = bad.read(&top, "socket", socket_or_none);
+        let admin = bad.read(&top, "admin", socket_or_none);
+        config.socket = socket.clone().unwrap_or(config.socket);
+        config.admin = admin.clone().unwrap_or(config.admin);
+        if let Some(state) = &self.state {
+            config.set_state(state.clone());
+            config.socket = config.socket.filter(|_| socket != Some(None));
+            config.admin = config.admin.filter(|_| admin != Some(None));
+        }
+        config.socket_group = bad.read(&top, "socket_group", group);
+        if let Some(cgroup) = bad.read(&top, "cgroup", cgroup) {
+            config.cgroup = cgroup;
+        }
+        uids(&top, &mut config, &mut bad);
+        if let Some(shards) = bad.read(&top, "shards", |shards| shards.count(1, MAX_SHARDS as u64, "")) {
+            config.shards = u16::try_from(shards).unwrap_or(u16::MAX);
+        }
+        if let Some(level) = bad.read(&top, "level", level) {
+            config.level = level;
+        }
+        let (least, most) = (LEAST_CONNECTIONS as u64, (MAX_SHARDS * MAX_CONNECTIONS) as u64);
+        config.max_connections = bad.read(&top, "max_connections", |s| s.count(least, most, ""));
+        config.timeouts = timeouts(top.get("timeouts"), &mut bad);
+
+        check_sockets(&top, &config, &mut bad);
+        if let Some(running) = running {
+            refuse_changes(&top, &config, running, &mut bad);
+        }
+        bad.unless_any(config)
+    }
 }
 
 impl Config {
     /// The defaults, for functions below `functions`.
     pub(crate) fn for_functions(functions: PathBuf) -> Self {
-        Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        let mut config = Self {
             functions,
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
+            socket: None,
+            socket_group: None,
+            admin: None,
             state: PathBuf::from("/var/lib/hairtrigger"),
+            run: PathBuf::new(),
             cgroup: "hairtrigger".to_owned(),
             uid_base: UID_BASE,
             uid_count: UID_COUNT,
-            shards: 1,
-        }
+            shards: usable_cores(),
+            level: Level::Full,
+            max_connections: None,
+            timeouts: Timeouts::default(),
+        };
+        config.set_run(PathBuf::from("/run/hairtrigger"));
+        config
     }
 
-    /// Reads and checks the configuration at `path`.
-    pub(crate) fn load(path: &Path) -> Result<Self, BadSettings> {
-        Self::parse(path, &settings::read(path)?)
+    /// Puts everything that the daemon writes below one directory.
+    pub(crate) fn set_state(&mut self, state: PathBuf) {
+        self.set_run(state.join("run"));
+        self.state = state;
     }
 
-    /// Checks a configuration's text; `path` is for messages only.
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, BadSettings> {
-        let document = Document { path, text };
-        let table = document.parse()?;
-        let top = document.top(&table, KEYS)?;
-        let functions = top.require("functions", "the path of a directory of functions")?;
-        let mut config = Self::for_functions(functions.path()?);
-        if let Some(listen) = top.get("listen") {
-            let expected = "an address and a port like \"127.0.0.1:8080\" or \"[::1]:8080\"";
-            config.listen = listen.text(expected, |text| text.parse().ok())?;
-        }
-        if let Some(state) = top.get("state") {
-            config.state = state.path()?;
-        }
-        if let Some(cgroup) = top.get("cgroup") {
-            let expected = format!(
-                "1 to {MAX_CGROUP_NAME} letters, digits, hyphens and underscores, with no hyphen first"
-            );
-            config.cgroup = cgroup.text(expected, valid_cgroup)?;
-        }
-        if let Some(base) = top.get("uid_base") {
-            config.uid_base = base.count(MIN_UID_BASE.into(), NO_UID - 2, "")?;
-        }
-        let room = NO_UID - u64::from(config.uid_base);
-        match top.get("uid_count") {
-            // One for the trusted processes of a function, one for a function.
-            Some(count) => config.uid_count = count.count(2, room, ", which is what uid_base leaves")?,
-            None => config.uid_count = config.uid_count.min(u32::try_from(room).unwrap_or(u32::MAX)),
-        }
-        if let Some(shards) = top.get("shards") {
-            config.shards = shards.count(1, MAX_SHARDS.into(), "")?;
-        }
-        Ok(config)
+    fn set_run(&mut self, run: PathBuf) {
+        self.socket = Some(run.join("hairtrigger.sock"));
+        self.admin = Some(run.join("admin.sock"));
+        self.run = run;
     }
 }
 
-fn valid_cgroup(name: &str) -> Option<String> {
-    let allowed = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let valid = allowed && !name.is_empty() && !name.starts_with('-') && name.len() <= MAX_CGROUP_NAME;
-    valid.then(|| name.to_owned())
+/// A shard for each core that this process may use.
+fn usable_cores() -> u16 {
+    let cores = available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores.min(MAX_SHARDS)).unwrap_or(1)
+}
+
+/// One address, several, or "none".
+fn addresses(setting: &Setting<'_>) -> Result<Vec<SocketAddr>, BadSettings> {
+    let one = |setting: &Setting<'_>| {
+        let expected = "an address and a port like \"127.0.0.1:8080\" or \"[::1]:8080\"";
+        setting.text(expected, |text| text.parse::<SocketAddr>().ok())
+    };
+    let Some(elements) = setting.elements() else {
+        return if setting.as_str() == Some("none") { Ok(Vec::new()) } else { Ok(vec![one(setting)?]) };
+    };
+    if elements.len() > MAX_ADDRESSES {
+        return Err(setting.refuse(format_args!("at most {MAX_ADDRESSES} addresses")));
+    }
+    let mut bad = Mistakes::default();
+    let mut addresses = Vec::new();
+    for element in &elements {
+        match bad.note(one(element)) {
+            // With port 0 the kernel chooses, another each time.
+            Some(address) if address.port() != 0 && addresses.contains(&address) => {
+                bad.note::<()>(Err(element.refuse("another address than those before it")));
+            }
+            address => addresses.extend(address),
+        }
+    }
+    bad.unless_any(addresses)
+}
+
+/// The name of a group, or its number.
+fn group(setting: &Setting<'_>) -> Result<u32, BadSettings> {
+    if setting.as_u64().is_some() {
+        return setting.count(0, NO_UID - 1, "");
+    }
+    setting.text("the name or the number of a group of this host", group::id)
+}
+
+fn cgroup(setting: &Setting<'_>) -> Result<String, BadSettings> {
+    let expected =
+        format!("1 to {MAX_CGROUP_NAME} letters, digits, hyphens and underscores, with no hyphen first");
+    setting.text(expected, |name| {
+        let allowed = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let valid = allowed && !name.is_empty() && !name.starts_with('-') && name.len() <= MAX_CGROUP_NAME;
+        valid.then(|| name.to_owned())
+    })
+}
+
+fn uids(top: &Section<'_>, config: &mut Config, bad: &mut Mistakes) {
+    let base = bad.read(top, "uid_base", |base| base.count(MIN_UID_BASE.into(), NO_UID - 2, ""));
+    config.uid_base = base.unwrap_or(config.uid_base);
+    let room = NO_UID - u64::from(config.uid_base);
+    // One for the trusted processes of a function, one for a function.
+    let count = bad.read(top, "uid_count", |count| count.count(2, room, ", which is what uid_base leaves"));
+    config.uid_count = count.unwrap_or(config.uid_count.min(u32::try_from(room).unwrap_or(u32::MAX)));
+}
+
+fn level(setting: &Setting<'_>) -> Result<Level, BadSettings> {
+    setting.text("\"full\", \"userns\" or \"bare\"", |text| {
+        [Level::Full, Level::Userns, Level::Bare].into_iter().find(|level| level.to_string() == text)
+    })
+}
+
+fn timeouts(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let section = setting.map(|setting| setting.section(TIMEOUT_KEYS, bad));
+    let Some(section) = section.and_then(|section| bad.note(section)) else { return timeouts };
+    for (key, time) in [
+        ("head", &mut timeouts.head),
+        ("body", &mut timeouts.body),
+        ("write", &mut timeouts.write),
+        ("idle", &mut timeouts.idle),
+        ("drain", &mut timeouts.drain),
+    ] {
+        *time = bad.read(&section, key, |setting| setting.time(MIN_PHASE, MAX_PHASE)).unwrap_or(*time);
+    }
+    timeouts
+}
+
+/// What no key tells by itself.
+fn check_sockets(top: &Section<'_>, config: &Config, bad: &mut Mistakes) {
+    // At the first of these keys that is there.
+    let blame = |keys: &[&'static str], expected: &str| match keys.iter().find_map(|key| top.get(key)) {
+        Some(setting) => setting.refuse(expected),
+        None => top.refuse_absence(format_args!("the key {} must be {expected}", keys[0])),
+    };
+    let too_long = |path: &PathBuf| path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH;
+    for (key, path) in [("socket", &config.socket), ("admin", &config.admin)] {
+        if let Some(path) = path.as_ref().filter(|path| too_long(path)) {
+            let expected = format!(
+                "so short that the socket's path has at most {MAX_SOCKET_PATH} bytes, and not {}",
+                path.display()
+            );
+            bad.note::<()>(Err(blame(&[key, "run", "state"], &expected)));
+        }
+    }
+    if config.socket.is_some() && config.socket == config.admin {
+        bad.note::<()>(Err(blame(&["admin", "socket"], "another path than that of the other socket")));
+    }
+    if config.listen.is_empty() && config.socket.is_none() {
+        bad.note::<()>(Err(blame(&["listen"], "an address, since socket is false")));
+    }
+}
+
+/// What a running daemon has built on does not change under it.
+fn refuse_changes(top: &Section<'_>, new: &Config, running: &Config, bad: &mut Mistakes) {
+    let path = |path: &Path| format!("{:?}", path.display().to_string());
+    for (key, new, old) in [
+        ("state", path(&new.state), path(&running.state)),
+        ("cgroup", format!("{:?}", new.cgroup), format!("{:?}", running.cgroup)),
+        ("uid_base", new.uid_base.to_string(), running.uid_base.to_string()),
+        ("uid_count", new.uid_count.to_string(), running.uid_count.to_string()),
+        ("shards", new.shards.to_string(), running.shards.to_string()),
+        ("level", format!("\"{}\"", new.level), format!("\"{}\"", running.level)),
+    ] {
+        if new != old {
+            bad.note::<()>(Err(match top.get(key) {
+                Some(setting) => setting.refuse(format_args!("{old} until the daemon is restarted")),
+                None => top.refuse_absence(format_args!(
+                    "the key {key} is missing; it must be {old} until the daemon is restarted"
+                )),
+            }));
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("h.toml"), text).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_functions_are_enough() {
-        let expected = Config {
-            listen: "127.0.0.1:8080".parse().unwrap(),
-            functions: "functions".into(),
-            state: "/var/lib/hairtrigger".into(),
-            cgroup: "hairtrigger".into(),
-            uid_base: 1_879_048_192,
-            uid_count: 65_536,
-            shards: 1,
-        };
-        assert_eq!(parse("functions = 'functions'"), Ok(expected));
-    }
-
-    #[test]
-    fn everything_can_be_said() {
-        let text = "listen = '[::1]:80'\nfunctions = '/srv'\nstate = '/tmp/s'\ncgroup = 'ht-2'\n\
-                    uid_base = 100_000\nuid_count = 2\nshards = 1";
-        let expected = Config {
-            listen: "[::1]:80".parse().unwrap(),
-            functions: "/srv".into(),
-            state: "/tmp/s".into(),
-            cgroup: "ht-2".into(),
-            uid_base: 100_000,
-            uid_count: 2,
-            shards: 1,
-        };
-        assert_eq!(parse(text), Ok(expected));
-        let high = parse("functions = 'f'\nuid_base = 4294967290").unwrap();
-        assert_eq!(high.uid_count, 5, "the default range ends where uids end");
-    }
-
-    #[test]
-    fn mistakes() {
-        let address = "an address and a port like \"127.0.0.1:8080\" or \"[::1]:8080\"";
-        let group = "1 to 64 letters, digits, hyphens and underscores, with no hyphen first";
-        for (text, error) in [
-            (
-                "",
-                "1:1: the key functions is missing; it must be the path of a directory of functions."
-                    .to_owned(),
-            ),
-            ("functions = 1", "1:13: functions must be a path; found 1.".to_owned()),
-            ("functions = 'f'\nlisten = '8080'", format!("2:10: listen must be {address}; found \"8080\".")),
-            ("functions = 'f'\nlisten = 8080", format!("2:10: listen must be {address}; found 8080.")),
-            (
-                "functions = 'f'\nlistn = ''",
-                "2:1: there is no key listn here; did you mean listen?".to_owned(),
-            ),
-            ("functions = 'f'\nstate = \"\\u0000\"", "2:9: state must be a path; found \"\\0\".".to_owned()),
-            ("functions = 'f'\ncgroup = 'a/b'", format!("2:10: cgroup must be {group}; found \"a/b\".")),
-            ("functions = 'f'\ncgroup = '..'", format!("2:10: cgroup must be {group}; found \"..\".")),
-            (
-                "functions = 'f'\nuid_base = 0",
-                "2:12: uid_base must be a whole number from 65536 to 4294967293; found 0.".to_owned(),
-            ),
-            (
-                "functions = 'f'\nuid_base = 4294967290\nuid_count = 6",
-                "3:13: uid_count must be a whole number from 2 to 5, which is what uid_base leaves; found 6."
-                    .to_owned(),
-            ),
-            (
-                "functions = 'f'\nshards = 65",
-                "2:10: shards must be a whole number from 1 to 64; found 65.".to_owned(),
-            ),
-        ] {
-            assert_eq!(parse(text), Err(format!("h.toml:{error}")), "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_taken_or_refused(text in any::<String>()) {
-            let _ = parse(&text);
-            let _ = parse(&format!("functions = 'f'\nlisten = '''{text}'''"));
-        }
-    }
-}
+mod tests;

@@ -9,8 +9,8 @@ use hairtrigger_sandbox::limits::{
     MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY, MIN_TIMEOUT,
 };
 
-use crate::settings::{self, BadSettings, Document, Section, Setting};
-use crate::units::{Size, Time, parse_duration, parse_size};
+use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
+use crate::units::{Size, parse_size};
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = "function.toml";
@@ -88,47 +88,40 @@ impl Manifest {
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, BadSettings> {
         let document = Document { path, text };
         let table = document.parse()?;
-        let top = document.top(&table, KEYS)?;
+        let mut bad = Mistakes::default();
+        let top = document.top(&table, KEYS, &mut bad);
         let name_rule =
             format!("1 to {MAX_FUNCTION_NAME} letters a-z, digits and hyphens, with no hyphen first");
-        Ok(Self {
-            name: top.require("name", &name_rule)?.text(&name_rule, valid_name)?,
-            library: optional(&top, "library", Setting::path)?,
-            source: optional(&top, "source", Setting::path)?,
-            timeout: optional(&top, "timeout", timeout)?.unwrap_or(DEFAULT_TIMEOUT),
-            memory: optional(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY))?.unwrap_or(DEFAULT_MEMORY),
-            cpu: optional(&top, "cpu", cores)?,
-            max_request: optional(&top, "max_request", |s| size(s, 0, MAX_REQUEST))?
+        let name = top.require("name", &name_rule).and_then(|name| name.text(&name_rule, valid_name));
+        let manifest = Self {
+            // Without one, the manifest is refused below.
+            name: bad.note(name).unwrap_or_default(),
+            library: bad.read(&top, "library", Setting::path),
+            source: bad.read(&top, "source", Setting::path),
+            timeout: bad
+                .read(&top, "timeout", |setting| setting.time(MIN_TIMEOUT, MAX_TIMEOUT))
+                .unwrap_or(DEFAULT_TIMEOUT),
+            memory: bad.read(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY)).unwrap_or(DEFAULT_MEMORY),
+            cpu: bad.read(&top, "cpu", cores),
+            max_request: bad
+                .read(&top, "max_request", |s| size(s, 0, MAX_REQUEST))
                 .unwrap_or(DEFAULT_MAX_REQUEST),
-            max_response: optional(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))?
+            max_response: bad
+                .read(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))
                 .unwrap_or(DEFAULT_MAX_RESPONSE),
-            isolation: optional(&top, "isolation", isolation)?.unwrap_or(Isolation::Reuse),
-            dev: optional(&top, "dev", Setting::boolean)?.unwrap_or(true),
-            concurrency: concurrency(top.get("concurrency"))?,
-            env: optional(&top, "env", environment)?.unwrap_or_default(),
-        })
+            isolation: bad.read(&top, "isolation", isolation).unwrap_or(Isolation::Reuse),
+            dev: bad.read(&top, "dev", Setting::boolean).unwrap_or(true),
+            concurrency: concurrency(top.get("concurrency"), &mut bad),
+            env: environment(top.get("env"), &mut bad),
+        };
+        bad.unless_any(manifest)
     }
-}
-
-fn optional<'d, T>(
-    section: &Section<'d>,
-    key: &'static str,
-    read: impl FnOnce(&Setting<'d>) -> Result<T, BadSettings>,
-) -> Result<Option<T>, BadSettings> {
-    section.get(key).as_ref().map(read).transpose()
 }
 
 fn valid_name(name: &str) -> Option<String> {
     let allowed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let valid = allowed && !name.is_empty() && !name.starts_with('-') && name.len() <= MAX_FUNCTION_NAME;
     valid.then(|| name.to_owned())
-}
-
-fn timeout(setting: &Setting<'_>) -> Result<Duration, BadSettings> {
-    let (least, most) = (Time(MIN_TIMEOUT), Time(MAX_TIMEOUT));
-    let expected = format_args!("a time from {least} to {most} like \"500ms\", \"3s\" or \"2m\"").to_string();
-    setting
-        .text(expected, |text| parse_duration(text).filter(|time| (MIN_TIMEOUT..=MAX_TIMEOUT).contains(time)))
 }
 
 /// A number of bytes, or a string with a unit.
@@ -153,29 +146,35 @@ fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
     })
 }
 
-fn concurrency(setting: Option<Setting<'_>>) -> Result<Concurrency, BadSettings> {
+fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency {
     let mut concurrency =
         Concurrency { provisioned: DEFAULT_PROVISIONED, max: DEFAULT_CONCURRENCY, queue: DEFAULT_QUEUE };
-    let Some(setting) = setting else { return Ok(concurrency) };
-    let section = setting.section(CONCURRENCY_KEYS)?;
+    let section = setting.map(|setting| setting.section(CONCURRENCY_KEYS, bad));
+    let Some(section) = section.and_then(|section| bad.note(section)) else { return concurrency };
+    let queue = bad.read(&section, "queue", |queue| queue.count(0, MAX_QUEUE as u64, ""));
+    concurrency.queue = queue.unwrap_or(concurrency.queue);
     if let Some(max) = section.get("max") {
-        concurrency.max = max.count(1, MAX_WORKERS as u64, "")?;
+        // What is wrong with max says nothing about provisioned.
+        let Some(max) = bad.note(max.count(1, MAX_WORKERS as u64, "")) else { return concurrency };
+        concurrency.max = max;
     }
-    if let Some(queue) = section.get("queue") {
-        concurrency.queue = queue.count(0, MAX_QUEUE as u64, "")?;
-    }
-    if let Some(provisioned) = section.get("provisioned") {
-        concurrency.provisioned = provisioned.count(0, u64::from(concurrency.max), ", which is max")?;
-    }
-    Ok(concurrency)
+    let most = u64::from(concurrency.max);
+    let provisioned =
+        bad.read(&section, "provisioned", |provisioned| provisioned.count(0, most, ", which is max"));
+    concurrency.provisioned = provisioned.unwrap_or(concurrency.provisioned);
+    concurrency
 }
 
-fn environment(setting: &Setting<'_>) -> Result<Vec<(String, String)>, BadSettings> {
-    let entries = setting.any_section()?.entries();
+fn environment(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Vec<(String, String)> {
+    let Some(setting) = setting else { return Vec::new() };
+    let Some(section) = bad.note(setting.any_section()) else { return Vec::new() };
+    let entries = section.entries();
     if entries.len() > MAX_ENV {
-        return Err(setting.refuse(format_args!("a table of at most {MAX_ENV} variables")));
+        let most = format_args!("a table of at most {MAX_ENV} variables");
+        bad.note::<()>(Err(setting.refuse(most)));
+        return Vec::new();
     }
-    entries.iter().map(variable).collect()
+    entries.iter().filter_map(|entry| bad.note(variable(entry))).collect()
 }
 
 fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
@@ -285,7 +284,23 @@ mod tests {
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
                 "2:3: there is no key colour here; the keys are name, library, source, timeout, memory, cpu, \
-                 max_request, max_response, isolation, dev, concurrency, env.",
+                 max_request, max_response, isolation, dev, concurrency, env.\n\
+                 function.toml:3:1: there is no key aardvark here; the keys are name, library, source, timeout, \
+                 memory, cpu, max_request, max_response, isolation, dev, concurrency, env.",
+            ),
+            (
+                "timeout = 3\nmemroy = 1\n[concurrency]\nmax = 0\nprovisioned = 2\nqueue = -1\n[env]\nLD_A = ''\nB = 1",
+                "1:1: the key name is missing; it must be 1 to 64 letters a-z, digits and hyphens, with no hyphen \
+                 first.\n\
+                 function.toml:1:11: timeout must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; \
+                 found 3.\n\
+                 function.toml:2:1: there is no key memroy here; did you mean memory?\n\
+                 function.toml:4:7: max must be a whole number from 1 to 1024; found 0.\n\
+                 function.toml:6:9: queue must be a whole number from 0 to 4096; found -1.\n\
+                 function.toml:8:8: LD_A must be left out: variables LD_* and GLIBC_* steer the dynamic linker; \
+                 found \"\".\n\
+                 function.toml:9:5: B must be a string without NUL that makes, with its name, at most 32768 bytes; \
+                 found 1.",
             ),
             (
                 "name = 'a'\n[concurrency]\nmaximum = 1",
@@ -394,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_or_refused_in_one_line(
+        fn any_text_is_taken_or_refused_line_by_line(
             text in prop_oneof![
                 any::<String>(),
                 prop::collection::vec(prop::sample::select(vec![
@@ -404,8 +419,9 @@ mod tests {
             ],
         ) {
             if let Err(error) = parse(&text) {
-                prop_assert!(error.starts_with("function.toml:") && error.ends_with(['.', '?']), "{error}");
-                prop_assert!(!error.contains('\n'), "{error}");
+                for line in error.lines() {
+                    prop_assert!(line.starts_with("function.toml:") && line.ends_with(['.', '?']), "{line}");
+                }
             }
         }
     }

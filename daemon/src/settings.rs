@@ -1,32 +1,133 @@
-//! Reading a settings file (a manifest, the daemon's configuration) and saying what is wrong with it: always
-//! `path:line:column: what was expected; found what`, in one sentence.
+//! Reading a settings file (a manifest, the daemon's configuration) and saying everything that is wrong with
+//! it: always `path:line:column: what was expected; found what`, a sentence for each mistake.
 
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hairtrigger_sandbox::limits::MAX_SETTINGS;
+use serde::Serialize;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::suggest;
+use crate::units::{Time, parse_duration};
 
-/// A settings file that is refused: where it is wrong, and how.
+/// Something wrong with a settings file, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Mistake {
+    /// The file, or a directory of functions.
+    pub(crate) file: PathBuf,
+    /// Line and column, from 1; columns count characters. `None` for what is wrong with the file as a whole.
+    #[serde(flatten)]
+    pub(crate) place: Option<Place>,
+    /// What was expected and what was found.
+    pub(crate) message: String,
+}
+
+/// A place in a file, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    /// In characters.
+    pub(crate) column: usize,
+}
+
+impl Mistake {
+    /// One that is not at any line.
+    pub(crate) fn of(file: &Path, message: impl fmt::Display) -> Self {
+        Self { file: file.to_owned(), place: None, message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(Place { line, column }) = self.place {
+            write!(f, "{line}:{column}:")?;
+        }
+        let stop = if self.message.ends_with(['.', '?']) { "" } else { "." };
+        write!(f, " {}{stop}", self.message)
+    }
+}
+
+/// Settings that are refused: everything that is wrong with them. Displayed as one line for each mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BadSettings(String);
+pub(crate) struct BadSettings(Vec<Mistake>);
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            write!(f, "{}{mistake}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Mistake> for BadSettings {
+    fn from(mistake: Mistake) -> Self {
+        Self(vec![mistake])
+    }
+}
+
+impl BadSettings {
+    /// Each of them.
+    pub(crate) fn mistakes(&self) -> &[Mistake] {
+        &self.0
+    }
+}
+
+/// Gathers mistakes, so that a person hears of all of them at once.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// The value; or `None`, with what is wrong noted.
+    pub(crate) fn note<T>(&mut self, read: Result<T, BadSettings>) -> Option<T> {
+        read.map_err(|BadSettings(mut bad)| self.0.append(&mut bad)).ok()
+    }
+
+    /// The value of a key, as `read` understands it; `None` if it is not there, or noted as wrong.
+    pub(crate) fn read<'d, T>(
+        &mut self,
+        section: &Section<'d>,
+        key: &'static str,
+        read: impl FnOnce(&Setting<'d>) -> Result<T, BadSettings>,
+    ) -> Option<T> {
+        let setting = section.get(key)?;
+        self.note(read(&setting))
+    }
+
+    /// Notes one more.
+    pub(crate) fn add(&mut self, mistake: Mistake) {
+        self.0.push(mistake);
+    }
+
+    /// `value`, unless something was noted. Mistakes of one file come in its order.
+    pub(crate) fn unless_any<T>(mut self, value: T) -> Result<T, BadSettings> {
+        if self.0.is_empty() {
+            return Ok(value);
+        }
+        // Stable: the files stay in the order in which they were read.
+        for of_one_file in self.0.chunk_by_mut(|one, next| one.file == next.file) {
+            of_one_file.sort_by_key(|mistake| mistake.place);
+        }
+        Err(BadSettings(self.0))
+    }
+}
 
 /// Reads a settings file.
 pub(crate) fn read(path: &Path) -> Result<String, BadSettings> {
-    let refuse = |why: &dyn fmt::Display| BadSettings(format!("{}: {why}.", path.display()));
+    let refuse = |why: &dyn fmt::Display| Mistake::of(path, why);
     let file =
         std::fs::File::open(path).map_err(|error| refuse(&format_args!("cannot be opened: {error}")))?;
     let mut text = String::new();
     let size = file.take(MAX_SETTINGS + 1).read_to_string(&mut text);
     let size = size.map_err(|error| refuse(&format_args!("cannot be read: {error}")))?;
     if size as u64 > MAX_SETTINGS {
-        return Err(refuse(&format_args!("is longer than {MAX_SETTINGS} bytes")));
+        return Err(refuse(&format_args!("is longer than {MAX_SETTINGS} bytes")).into());
     }
     Ok(text)
 }
@@ -49,13 +150,16 @@ impl<'d> Document<'d> {
         })
     }
 
-    /// The top of the file, which may have `keys` and no others.
+    /// The top of the file. Every key that is not one of `keys` is a mistake.
     pub(crate) fn top(
         self,
         table: &'d DeTable<'d>,
         keys: &[&'static str],
-    ) -> Result<Section<'d>, BadSettings> {
-        Section { document: self, title: "", table }.with_keys(keys)
+        mistakes: &mut Mistakes,
+    ) -> Section<'d> {
+        let section = Section { document: self, title: "", table };
+        section.refuse_strangers(keys, mistakes);
+        section
     }
 
     /// One sentence that points to the beginning of `span`. Columns count characters.
@@ -63,9 +167,8 @@ impl<'d> Document<'d> {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let why = why.to_string();
-        let stop = if why.ends_with(['.', '?']) { "" } else { "." };
-        BadSettings(format!("{}:{line}:{column}: {why}{stop}", self.path.display()))
+        let place = Some(Place { line, column });
+        Mistake { file: self.path.to_owned(), place, message: why.to_string() }.into()
     }
 }
 
@@ -78,17 +181,23 @@ pub(crate) struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// Refuses every key that is not one of `keys`, the first in the file first.
-    fn with_keys(self, keys: &[&'static str]) -> Result<Self, BadSettings> {
-        let stranger = self.table.keys().filter(|key| !keys.iter().any(|known| known == key.get_ref()));
-        let Some(stranger) = stranger.min_by_key(|key| key.span().start) else { return Ok(self) };
-        let name = Shown(stranger.get_ref());
+    /// Notes every key that is not one of `keys`.
+    fn refuse_strangers(&self, keys: &[&'static str], mistakes: &mut Mistakes) {
         let place = if self.title.is_empty() { "here".to_owned() } else { format!("in [{}]", self.title) };
-        let why = match suggest::nearest(stranger.get_ref(), keys.iter().copied()) {
-            Some(near) => format!("there is no key {name} {place}; did you mean {near}?"),
-            None => format!("there is no key {name} {place}; the keys are {}", keys.join(", ")),
-        };
-        Err(self.document.refuse(stranger.span(), format_args!("{why}")))
+        let strangers = self.table.keys().filter(|key| !keys.iter().any(|known| known == key.get_ref()));
+        for stranger in strangers {
+            let name = Shown(stranger.get_ref());
+            let why = match suggest::nearest(stranger.get_ref(), keys.iter().copied()) {
+                Some(near) => format!("there is no key {name} {place}; did you mean {near}?"),
+                None => format!("there is no key {name} {place}; the keys are {}", keys.join(", ")),
+            };
+            mistakes.note::<()>(Err(self.document.refuse(stranger.span(), format_args!("{why}"))));
+        }
+    }
+
+    /// What is said of a key that is not there; `why` is a sentence about it.
+    pub(crate) fn refuse_absence(&self, why: fmt::Arguments<'_>) -> BadSettings {
+        self.document.refuse(0..0, why)
     }
 
     /// A key's value, if the key is there.
@@ -162,6 +271,11 @@ impl<'d> Setting<'d> {
         self.text("a path", |path| (!path.is_empty() && !path.contains('\0')).then(|| PathBuf::from(path)))
     }
 
+    /// Whether the value is `false`: a thing that is switched off.
+    pub(crate) fn is_false(&self) -> bool {
+        self.value.get_ref().as_bool() == Some(false)
+    }
+
     /// The value, if it is a whole number that is not negative.
     pub(crate) fn as_u64(&self) -> Option<u64> {
         let integer = self.value.get_ref().as_integer()?;
@@ -187,9 +301,28 @@ impl<'d> Setting<'d> {
         self.value.get_ref().as_bool().ok_or_else(|| self.refuse("true or false"))
     }
 
-    /// A table with `keys` and no others.
-    pub(crate) fn section(&self, keys: &[&'static str]) -> Result<Section<'d>, BadSettings> {
-        self.any_section()?.with_keys(keys)
+    /// A table. Every key that is not one of `keys` is a mistake.
+    pub(crate) fn section(
+        &self,
+        keys: &[&'static str],
+        mistakes: &mut Mistakes,
+    ) -> Result<Section<'d>, BadSettings> {
+        let section = self.any_section()?;
+        section.refuse_strangers(keys, mistakes);
+        Ok(section)
+    }
+
+    /// The elements, if the value is an array.
+    pub(crate) fn elements(&self) -> Option<Vec<Setting<'d>>> {
+        let array: &'d DeArray<'d> = self.value.get_ref().as_array()?;
+        Some(array.iter().map(|value| Setting { value, ..*self }).collect())
+    }
+
+    /// A time within bounds, written with its unit.
+    pub(crate) fn time(&self, least: Duration, most: Duration) -> Result<Duration, BadSettings> {
+        let expected =
+            || format!("a time from {} to {} like \"500ms\", \"3s\" or \"2m\"", Time(least), Time(most));
+        self.text(expected(), |text| parse_duration(text).filter(|time| (least..=most).contains(time)))
     }
 
     /// A table with any keys.

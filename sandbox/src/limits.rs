@@ -10,23 +10,46 @@ pub const MAX_REQUEST_LINE: usize = 8 * 1024;
 pub const MAX_HEAD: usize = 32 * 1024;
 /// Most header fields of a request. Beyond: 431.
 pub const MAX_HEADERS: usize = 100;
+/// Longest extensions of all chunks of a body together, in bytes. Nothing uses them. Beyond: 400.
+pub const MAX_CHUNK_EXTENSIONS: usize = 4 * 1024;
+/// Longest trailer section of a chunked body in bytes. Beyond: 431.
+pub const MAX_TRAILERS: usize = 8 * 1024;
+/// Most fields of a trailer section. Beyond: 431.
+pub const MAX_TRAILER_FIELDS: usize = 32;
 /// Most connections of a shard.
 pub const MAX_CONNECTIONS: usize = 16 * 1024;
 /// How long a connection may stay without a request under way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a request's head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's body may take from the end of its head.
+/// How long a request's body may take from the end of its head, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may take to read an answer.
+/// How long a client may take to read an answer, beyond what [`MIN_TRANSFER_RATE`] grants it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bodies and answers that move at this rate or faster are never too slow, however long they are: in bytes a
+/// second. Less than the poorest line that anybody sends from, more than a client that only wants to be waited
+/// for cares to send.
+pub const MIN_TRANSFER_RATE: u64 = 16 * 1024;
 /// How long the daemon waits at a shutdown for invocations under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bounds of what the configuration may say instead of these times.
+pub const MIN_PHASE: Duration = Duration::from_millis(100);
+/// See [`MIN_PHASE`].
+pub const MAX_PHASE: Duration = Duration::from_secs(3600);
+
+// ---- listeners ----------------------------------------------------------------------------------
+
+/// Most shards, which are threads of the data plane.
+pub const MAX_SHARDS: usize = 64;
+/// Most addresses that the daemon listens on.
+pub const MAX_ADDRESSES: usize = 16;
+/// Connections that wait to be accepted by one listener; the kernel has a bound of its own (net.core.somaxconn).
+pub const BACKLOG: i32 = 4096;
+/// Longest path of a unix socket, in bytes: what a socket address holds beside the final NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 // ---- shards -------------------------------------------------------------------------------------
 
-/// Most threads of the data plane.
-pub const MAX_SHARDS: u32 = 64;
 /// Versions of functions, the old ones included of which anything is left; a key of a worker has 16 bits for
 /// its version.
 pub const MAX_VERSIONS: u32 = 1 << 16;
@@ -50,6 +73,17 @@ pub const RING_ENTRIES: u32 = 2048;
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much unsent output takes no further request, in bytes.
 pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// A body of a known length up to this stays where it was received, behind its head; one that is longer gets a
+/// buffer of its own, in bytes.
+pub const INLINE_BODY: usize = 64 * 1024;
+/// Most that is received of a body, or sent of an answer, by one operation, in bytes: a shard serves others
+/// between two of them, and sees whether a client moves.
+pub const TRANSFER_SLICE: usize = 1 << 20;
+/// Most that is received at a time of a chunked body, in bytes.
+pub const CHUNKED_SLICE: usize = 64 * 1024;
+/// What is received of a body that nobody wants, to keep its connection, in bytes; before a longer one the
+/// connection is closed.
+pub const SKIPPED_BODY: u64 = 64 * 1024;
 /// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
 /// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
@@ -220,9 +254,11 @@ pub const MAX_TREE_DEPTH: usize = 8;
 
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
+    assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
+    assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);

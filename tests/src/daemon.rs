@@ -196,10 +196,15 @@ impl<'h> Daemon<'h> {
     }
 
     /// Waits for its end by itself, as a failure, and returns what it said.
-    pub fn refusal(mut self) -> Vec<String> {
+    pub fn refusal(self) -> Vec<String> {
+        self.refusal_with(1)
+    }
+
+    /// Waits for its end by itself, with this exit code, and returns what it said.
+    pub fn refusal_with(mut self, code: i32) -> Vec<String> {
         assert!(self.process.ends_within(PATIENCE), "it started: {}", self.last_words());
         let status = self.child.wait().expect("a child can be waited for");
-        assert_eq!(status.code(), Some(1), "{}", self.last_words());
+        assert_eq!(status.code(), Some(code), "{}", self.last_words());
         self.lines.wait_for_end();
         self.lines()
     }

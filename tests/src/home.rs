@@ -90,9 +90,10 @@ impl Home {
         Daemon::start(self)
     }
 
-    /// What a daemon says that does not start, one line an element. Fails if it does.
-    pub fn refusal(&self) -> Vec<String> {
-        Daemon::spawn(self).refusal()
+    /// What a daemon says that does not start, one line an element. Fails if it does, or ends with another
+    /// exit code.
+    pub fn refusal(&self, code: i32) -> Vec<String> {
+        Daemon::spawn(self).refusal_with(code)
     }
 
     /// The uid that the daemon has given to a function.

@@ -2,6 +2,7 @@
 
 use std::io::{Write, stderr};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use hairtrigger_sandbox::cgroup::Removed;
@@ -23,6 +24,12 @@ impl Lines {
     }
 }
 
+/// Writes a line, or a few, to standard error in one piece: other threads write there too.
+pub(super) fn say(text: &str) {
+    // Whoever has closed it wants to hear nothing.
+    let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Says why the daemon ends, without waiting long for a reader: the process is to be gone in any case.
 pub(super) fn last_words(text: String) {
     let (done, written) = std::sync::mpsc::channel::<()>();
@@ -34,15 +41,20 @@ pub(super) fn last_words(text: String) {
 }
 
 impl Front for Lines {
-    fn serving(&self, address: SocketAddr, removed: &Removed) -> String {
-        let _ = self.address.set(address);
-        if removed == &Removed::default() {
-            return format!("serving on http://{address}");
+    fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String {
+        let mut lines = Vec::new();
+        if removed != &Removed::default() {
+            lines.push(format!(
+                "removed what an earlier daemon left behind: {} processes, {} groups",
+                removed.processes, removed.groups
+            ));
         }
-        format!(
-            "removed what an earlier daemon left behind: {} processes, {} groups\nserving on http://{address}",
-            removed.processes, removed.groups
-        )
+        if let Some(first) = addresses.first() {
+            let _ = self.address.set(*first);
+        }
+        lines.extend(addresses.iter().map(|address| format!("serving on http://{address}")));
+        lines.extend(socket.map(|path| format!("serving on {}", path.display())));
+        lines.join("\n")
     }
 
     fn loaded(&self, function: &Deployed, took: Duration) -> String {

@@ -14,7 +14,7 @@ mod state;
 mod versions;
 mod watched;
 
-use hairtrigger_sandbox::limits::LAST_LINES;
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -31,10 +31,11 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, Report, ToShard};
-use crate::shard::{Door, Listener, Shard, ShardConfig};
+use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
 use holds::Holds;
+use listener::Listeners;
 use log::Log;
 use registry::Deployed;
 use versions::Versions;
@@ -42,8 +43,8 @@ use watched::Watched;
 
 /// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {
-    /// The daemon serves on this address; its functions are still loading.
-    fn serving(&self, address: SocketAddr, removed: &Removed) -> String;
+    /// The daemon serves on these addresses and this unix socket; its functions are still loading.
+    fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String;
     /// A function is loaded.
     fn loaded(&self, function: &Deployed, took: Duration) -> String;
     /// A worker of a function was forked.
@@ -63,6 +64,10 @@ pub(crate) struct Launch<'l> {
     /// What it is asked for while it runs.
     pub(crate) wishes: Wishes,
 }
+/// The host, or who started the daemon, does not allow what confines functions.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CannotConfine(pub(crate) String);
 
 /// Runs the daemon until a signal ends it.
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
@@ -72,7 +77,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
     let uids = state::uids(config, &functions)?;
-    let shards = u16::try_from(config.shards).context("there are more shards than there can be")?;
+    let shards = config.shards;
     let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
     for (function, uid) in functions.into_iter().zip(uids) {
         if let Some(objection) = versions.objection(&function) {
@@ -88,8 +93,9 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
-    let listener = listener::bind(config.listen)?;
-    let address = listener.local_addr()?;
+    let mut listeners = Listeners::default();
+    let prepared = listeners.prepare(config, shards, BIND_PATIENCE)?;
+    let opened = listeners.commit(prepared)?.new;
     let inboxes = (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
     let (sink, heard) = sink::sink(Arc::clone(&inboxes));
     let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
@@ -103,19 +109,20 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         log: &log,
         holds: Holds::default(),
     };
-    log.event(front.serving(address, &removed));
+    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &removed));
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();
     let mut threads = Vec::new();
     let mut ends = Vec::new();
-    for number in 0..shards {
+    for (number, listeners) in (0..shards).zip(opened) {
         let started = start_shard(ShardConfig {
             number,
-            listeners: vec![Listener { number: 0, socket: listener.try_clone()?.into(), door: Door::Tcp }],
+            listeners,
             peers: Arc::clone(&inboxes),
             report: Report::new(number, report.clone()),
             warden: sandbox.handle(),
             local_only,
+            timeouts: config.timeouts,
         });
         match started {
             Ok(Watched { thread, ended }) => {
@@ -128,7 +135,6 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
             }
         }
     }
-    drop(listener);
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
     let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
@@ -157,7 +163,8 @@ fn end_all(shards: &[Arc<Inbox>]) {
 fn require_root() -> Result<()> {
     // SAFETY: takes no pointers and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        bail!("hairtrigger confines functions at level full, for which it must be started as root");
+        let sentence = "hairtrigger confines functions at level full, for which it must be started as root";
+        return Err(CannotConfine(sentence.to_owned()).into());
     }
     Ok(())
 }
@@ -180,7 +187,11 @@ fn require_confinements(config: &Config) -> Result<()> {
     if lacking.is_empty() {
         return Ok(());
     }
-    bail!("this host cannot confine functions; `hairtrigger doctor` says more\n  {}", lacking.join("\n  "))
+    Err(CannotConfine(format!(
+        "this host cannot confine functions; `hairtrigger doctor` says more\n  {}",
+        lacking.join("\n  ")
+    ))
+    .into())
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

@@ -10,6 +10,7 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
+use crate::settings::{BadSettings, Mistake, Mistakes};
 use crate::shard::version::Profile;
 
 /// What tells one state of a file from another, as far as the file system does: device, inode, time of the last
@@ -29,13 +30,28 @@ pub(crate) struct Deployed {
 
 /// The manifests below `root`, in the order of their paths.
 pub(crate) fn find(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+    Ok(look(root)?.manifests)
+}
+
+/// Looks for manifests below `root`.
+pub(crate) fn look(root: &Path) -> Result<Found> {
+    let mut found = Found::default();
     walk(root, 0, &mut found)?;
-    found.sort();
+    found.manifests.sort();
     Ok(found)
 }
 
-fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// In the order of their paths.
+    pub(crate) manifests: Vec<PathBuf>,
+    /// Where was looked for them: a manifest may appear in each.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
+    found.directories.push(directory.to_owned());
     let cannot = || format!("cannot read the directory {}", directory.display());
     for entry in fs::read_dir(directory).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;
@@ -47,25 +63,50 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> 
                 walk(&entry.path(), depth + 1, found)?;
             }
         } else if name == FILE_NAME {
-            found.push(entry.path());
+            found.manifests.push(entry.path());
         }
     }
     Ok(())
 }
 
-/// Reads the functions below `root` that say where their plugin is.
-pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>> {
-    let mut functions = Vec::new();
-    for path in find(root)? {
-        let manifest = Manifest::load(&path)?;
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name.
+pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
+    let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
+    let paths = bad.note(paths).unwrap_or_default();
+    if paths.len() > MAX_FUNCTIONS {
+        let count = paths.len();
+        bad.add(Mistake::of(
+            root,
+            format_args!("there are {count} functions; one daemon takes {MAX_FUNCTIONS}"),
+        ));
+        return Vec::new();
+    }
+    let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
+    let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
+    let mut names = BTreeMap::new();
+    for (path, manifest) in &manifests {
+        if let Some(other) = names.insert(&manifest.name, path) {
+            let (name, other) = (&manifest.name, other.display());
+            bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
+        }
+    }
+    manifests
+}
+
+/// Reads the functions below `root` that say where their plugin is: all of them, or what is wrong with any.
+pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
+    let mut bad = Mistakes::default();
+    let manifests = manifests(root, &mut bad);
+    let with_plugin = |(path, manifest): (PathBuf, Manifest)| {
         let Some(library) = &manifest.library else {
-            bail!("{}: serve needs the key library, the path of the plugin's file", path.display());
+            let sentence = "serve needs the key library, the path of the plugin's file";
+            return Err(Mistake::of(&path, sentence).into());
         };
         let file = path.parent().unwrap_or(root).join(library);
-        functions.push(Deployed::new(manifest, &file).with_context(|| path.display().to_string())?);
-    }
-    distinct(&functions)?;
-    Ok(functions)
+        Deployed::new(manifest, &file).map_err(|error| Mistake::of(&path, format_args!("{error:#}")).into())
+    };
+    let functions = manifests.into_iter().filter_map(|function| bad.note(with_plugin(function))).collect();
+    bad.unless_any(functions)
 }
 
 /// No two of one name, and no more than there may be.
@@ -96,7 +137,11 @@ impl Deployed {
             bail!("{} is no file", file.display());
         };
         let library = library.to_string_lossy().into_owned();
-        let facts = fs::metadata(&file).with_context(|| format!("cannot look at {}", file.display()))?;
+        let cannot = || format!("the plugin {} cannot be read", file.display());
+        let facts = fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?;
+        if !facts.is_file() {
+            bail!("{} is no file", file.display());
+        }
         let changed = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
         let stamp = (facts.dev(), facts.ino(), changed, facts.size());
         Ok(Self { manifest, directory: directory.to_owned(), library, stamp })

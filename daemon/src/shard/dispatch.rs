@@ -24,7 +24,8 @@ impl Shard {
             return;
         }
         // While its body arrived, its version was retired.
-        match self.successor(function, exchange.body) {
+        let length = exchange.body(&connection.input, connection.body.as_deref()).len();
+        match self.successor(function, length) {
             Ok(successor) => {
                 if let Some(exchange) = self.exchange(Caller::Connection(key)) {
                     exchange.function = successor;
@@ -36,12 +37,12 @@ impl Shard {
     }
 
     /// The version that has taken over from one that was retired, for a request with a body of this length.
-    pub(super) fn successor(&self, retired: u32, body: u64) -> Result<u32, Outcome> {
+    pub(super) fn successor(&self, retired: u32, body: usize) -> Result<u32, Outcome> {
         let name = self.functions.name(retired).ok_or(Outcome::NoSuchFunction)?;
         let key = *self.routing.present.get(name).ok_or(Outcome::NoSuchFunction)?;
         let entry = self.functions.get(key).ok_or(Outcome::NoSuchFunction)?;
         let limit = entry.profile.max_request;
-        if body > limit { Err(Outcome::RequestTooLarge { limit }) } else { Ok(key) }
+        if body as u64 > limit { Err(Outcome::RequestTooLarge { limit }) } else { Ok(key) }
     }
 
     /// Gives a request to a worker of a function that is known, or lets it wait for one.
@@ -129,7 +130,7 @@ impl Shard {
         // this is cheaper than copying them.
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = &connection.input[head.head_len..exchange.length];
+        let body = exchange.body(&connection.input, connection.body.as_deref());
         let dispatch = function.post_head(&head, body, &exchange.id, caller, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;

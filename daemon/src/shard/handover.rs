@@ -3,7 +3,8 @@
 
 use hairtrigger_sandbox::limits::MAX_HANDS;
 
-use super::connection::{Exchange, Phase};
+use super::body::Body;
+use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Request, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
@@ -28,6 +29,8 @@ pub(crate) struct Parcel {
     header_count: u32,
     timed: bool,
     body: Vec<u8>,
+    /// In the place of `body`, if it has a buffer of its own.
+    own_body: Option<Box<Body>>,
     /// Shards that have had it.
     hands: u8,
     /// The timer that ends its wait for a worker.
@@ -53,7 +56,7 @@ impl Parcel {
             query: &self.head[path..query],
             headers: &self.head[query..],
             header_count: self.header_count,
-            body: &self.body,
+            body: self.own_body.as_deref().map_or(&self.body, Body::bytes),
             timed: self.timed,
         }
     }
@@ -148,7 +151,13 @@ impl Shard {
         let Some(entry) = functions.get_mut(function) else { return };
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = &connection.input[head.head_len..exchange.length];
+        // A body with a buffer of its own moves, unless the kernel still receives into that: the connection has
+        // no more use for it.
+        let own_body = connection.body.take_if(|_| connection.receive != Receive::Direct);
+        let body = match own_body {
+            Some(_) => &[][..],
+            None => exchange.body(&connection.input, connection.body.as_deref()),
+        };
         let request = Request::new(&head, body, &mut scratch.encoded);
         let parts = [request.method, request.path, request.query, request.headers];
         let method = request.method.len();
@@ -163,6 +172,7 @@ impl Shard {
             header_count: request.header_count,
             timed: request.timed,
             body: body.to_vec(),
+            own_body,
             hands: 1,
             timer: None,
         });
@@ -214,7 +224,7 @@ impl Shard {
         let known = self.functions.get(parcel.function).is_some_and(|entry| !entry.retiring);
         if !known {
             // Its version was retired while it was on its way.
-            match self.successor(parcel.function, parcel.body.len() as u64) {
+            match self.successor(parcel.function, parcel.request().body.len()) {
                 Ok(function) => parcel.function = function,
                 Err(outcome) => {
                     self.send_back(*parcel, Err(outcome));

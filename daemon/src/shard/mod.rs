@@ -2,9 +2,11 @@
 
 pub(crate) mod ring;
 
+mod body;
 mod connection;
 mod receive;
 
+pub(crate) mod chunked;
 pub(crate) mod parse;
 
 pub(crate) mod route;
@@ -24,13 +26,14 @@ pub(crate) mod record;
 pub(crate) mod reply;
 
 pub(crate) mod inbox;
+mod timeouts;
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, DRAIN_TIMEOUT, MAX_CONNECTIONS, RING_ENTRIES};
+use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, MAX_CONNECTIONS, RING_ENTRIES};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
 use connection::{Connections, Phase};
@@ -40,11 +43,11 @@ use inbox::{FromShard, Inbox, Report, ToShard};
 use parse::HeaderTable;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
+pub(crate) use timeouts::Timeouts;
 use version::Routing;
 use wheel::Wheel;
 
 /// What came in by a listener may ask for what is behind its door.
-#[expect(dead_code, reason = "the unix sockets come next")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
     /// A TCP address, which anybody may reach.
@@ -75,6 +78,7 @@ pub(crate) struct ShardConfig {
     pub(crate) warden: WardenHandle,
     /// Of the connections through [`Door::Tcp`], only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// What a timer is for, in one word.
@@ -170,6 +174,7 @@ pub(crate) struct Shard {
     inbox_count: Box<u64>,
     report: Report,
     local_only: bool,
+    timeouts: Timeouts,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -217,6 +222,7 @@ impl Shard {
             inbox_count: Box::new(0),
             report: config.report,
             local_only: config.local_only,
+            timeouts: config.timeouts,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",
@@ -288,6 +294,7 @@ impl Shard {
         match completion.token {
             Token::Accept(listener) => self.accepted(completion, listener),
             Token::Receive(key) => self.received(completion, key),
+            Token::Fill(key) => self.filled(completion, key),
             Token::Send(key) => self.sent(completion, key),
             Token::Bell(key) => self.rung(key),
             Token::Inbox => self.take_messages(),
@@ -392,7 +399,7 @@ impl Shard {
                 exchange.keep_alive = false;
             }
         }
-        self.wheel.insert(self.now + nanoseconds(DRAIN_TIMEOUT), Alarm::Drain.pack());
+        self.wheel.insert(self.now + nanoseconds(self.timeouts.drain), Alarm::Drain.pack());
     }
 
     fn time_to_next_alarm(&self) -> Option<Duration> {

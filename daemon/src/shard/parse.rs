@@ -7,6 +7,8 @@
 
 mod accept;
 mod error;
+mod host;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,8 @@ use std::mem::MaybeUninit;
 use hairtrigger_sandbox::limits::{MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE};
 
 pub(crate) use error::BadRequest;
+pub(super) use error::field_line;
+use target::Target;
 
 // Fields are remembered as 16-bit offsets.
 const _: () = assert!(MAX_HEAD <= u16::MAX as usize);
@@ -31,29 +35,55 @@ pub(crate) enum Version {
     Http11,
 }
 
+/// How the end of a request's body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// There is no body: neither a length nor a coding was sent.
+    None,
+    /// So many bytes follow the head; may be 0.
+    Length(u64),
+    /// Chunks follow, for [`super::chunked::Decoder`].
+    Chunked,
+}
+
+impl BodyLength {
+    /// The length in bytes, if the head says it.
+    pub(crate) fn known(self) -> Option<u64> {
+        match self {
+            Self::None => Some(0),
+            Self::Length(bytes) => Some(bytes),
+            Self::Chunked => None,
+        }
+    }
+}
+
 /// A request's head: valid, and with everything decided that framing and answering need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head<'a> {
     /// A token, as sent (methods are case-sensitive).
     pub(crate) method: &'a [u8],
-    /// The target up to its `?`; begins with `/`, ASCII without controls, not decoded.
+    /// The target up to its `?`, without scheme and authority: begins with `/`, ASCII without controls, not decoded,
+    /// every `%` before two hexadecimal digits, no `.` or `..` for a segment. Or `*`, of OPTIONS only.
     pub(crate) path: &'a [u8],
     /// What follows the target's first `?`.
     pub(crate) query: Option<&'a [u8]>,
     /// The client's version.
     pub(crate) version: Version,
-    /// The fields, in the order sent.
+    /// The fields, in the order sent. Host has the authority of a target in absolute form, if it was one.
     pub(crate) headers: Headers<'a>,
-    /// Host, which every HTTP/1.1 request has; may be empty.
+    /// Host with its port, which every HTTP/1.1 request has; may be empty.
     pub(crate) host: Option<&'a [u8]>,
-    /// Bytes of body that follow the head.
-    pub(crate) content_length: u64,
+    /// The body that follows the head.
+    pub(crate) body: BodyLength,
     /// Whether the client wants another request on this connection.
     pub(crate) keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body. False without a body.
     pub(crate) expect_continue: bool,
     /// Whether the client would rather read plain text than JSON.
     pub(crate) prefers_text: bool,
+    /// Whether the client takes trailers behind a chunked answer.
+    #[allow(dead_code, reason = "answers have no trailers yet")]
+    pub(crate) takes_trailers: bool,
     /// Length of the head in bytes, its empty line and an empty line before it included.
     pub(crate) head_len: usize,
 }
@@ -209,31 +239,12 @@ fn check_request_line(line: &[u8]) -> Result<(), BadRequest> {
     match request.parse_with_uninit_headers(line, &mut []) {
         // Partial, since the fields are missing.
         Ok(_) => match (request.method, request.path) {
-            (Some(method), Some(target)) => check_target(method.as_bytes(), target.as_bytes()).map(drop),
+            (Some(method), Some(target)) => {
+                target::take_apart(method.as_bytes(), target.as_bytes()).map(drop)
+            }
             _ => Err(BadRequest::RequestLine),
         },
         Err(_) => Err(error::in_request_line(line)),
-    }
-}
-
-/// Splits a target into path and query.
-fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), BadRequest> {
-    if method == b"CONNECT" || method == b"TRACE" {
-        return Err(BadRequest::MethodNotServed);
-    }
-    if target[0] != b'/' {
-        return Err(BadRequest::TargetForm);
-    }
-    // httparse has refused controls and spaces. A fragment never belongs on the wire.
-    if !target.is_ascii() {
-        return Err(BadRequest::Target);
-    }
-    match memchr::memchr2(b'?', b'#', target) {
-        None => Ok((target, None)),
-        Some(at) if target[at] == b'?' && memchr::memchr(b'#', &target[at..]).is_none() => {
-            Ok((&target[..at], Some(&target[at + 1..])))
-        }
-        Some(_) => Err(BadRequest::Target),
     }
 }
 
@@ -270,7 +281,7 @@ impl<'h, 'a> Lines<'h, 'a> {
         head_len: usize,
         table: &'a mut HeaderTable,
     ) -> Result<Head<'a>, BadRequest> {
-        let (path, query) = check_target(self.method, self.target)?;
+        let Target { path, query, authority } = target::take_apart(self.method, self.target)?;
         let mut seen = Seen::default();
         for (field, header) in table.fields.iter_mut().zip(self.fields) {
             let name = header.name.as_bytes();
@@ -282,23 +293,35 @@ impl<'h, 'a> Lines<'h, 'a> {
             };
             seen.field(name, header.value)?;
         }
-        seen.check_framing(self.version)?;
-        let content_length = seen.content_length.unwrap_or(0);
+        let body = seen.framing(self.version)?;
+        let fields = &mut table.fields[..self.fields.len()];
+        if let Some(authority) = authority
+            && let Some(host) = seen.host.replace(authority)
+        {
+            // RFC 9112, 3.2.2: who reads the field, reads what the target says.
+            let sent = small(offset(window, host));
+            let field = fields.iter_mut().find(|field| field.value == sent && field.name_len == 4);
+            if let Some(field) = field {
+                (field.value, field.value_len) = (small(offset(window, authority)), small(authority.len()));
+            }
+        }
+        let modern = self.version == Version::Http11;
         Ok(Head {
             method: self.method,
             path,
             query,
             version: self.version,
-            headers: Headers { input: window, fields: &table.fields[..self.fields.len()] },
+            headers: Headers { input: window, fields },
             host: seen.host,
-            content_length,
+            body,
             keep_alive: match self.version {
                 Version::Http11 => !seen.close,
                 Version::Http10 => seen.stay && !seen.close,
             },
             // RFC 9110, 10.1.1: not for HTTP/1.0 clients, and needless when nothing follows.
-            expect_continue: seen.expect && content_length > 0 && self.version == Version::Http11,
+            expect_continue: seen.expect && modern && body.known() != Some(0),
             prefers_text: seen.accept.prefers_text(),
+            takes_trailers: seen.trailers && modern,
             head_len,
         })
     }
@@ -313,6 +336,7 @@ struct Seen<'a> {
     close: bool,
     stay: bool,
     expect: bool,
+    trailers: bool,
     accept: accept::Preference,
 }
 
@@ -320,9 +344,13 @@ impl<'a> Seen<'a> {
     /// Lengths first: most fields are none of these, and are let go after one comparison.
     fn field(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), BadRequest> {
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                let mut codings = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+                self.trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
             4 if name.eq_ignore_ascii_case(b"host") => {
                 once(&mut self.host, value, BadRequest::RepeatedHost)?;
-                if !value.iter().all(|&b| HOST_BYTES[usize::from(b)]) {
+                if !host::is_authority(value) {
                     return Err(BadRequest::Host);
                 }
             }
@@ -351,17 +379,37 @@ impl<'a> Seen<'a> {
         Ok(())
     }
 
-    fn check_framing(&self, version: Version) -> Result<(), BadRequest> {
+    /// RFC 9112, 6.3, without its leniences: what two parties could read differently is no request.
+    fn framing(&self, version: Version) -> Result<BodyLength, BadRequest> {
         if self.host.is_none() && version == Version::Http11 {
             return Err(BadRequest::MissingHost);
         }
-        match self.transfer_encoding {
-            None => Ok(()),
-            Some(_) if self.content_length.is_some() => Err(BadRequest::LengthAndEncoding),
-            Some(_) if version == Version::Http10 => Err(BadRequest::EncodingInHttp10),
-            Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Err(BadRequest::ChunkedNotServed),
-            Some(_) => Err(BadRequest::TransferEncoding),
+        match (self.transfer_encoding, self.content_length) {
+            (None, None) => Ok(BodyLength::None),
+            (None, Some(length)) => Ok(BodyLength::Length(length)),
+            (Some(_), Some(_)) => Err(BadRequest::LengthAndEncoding),
+            (Some(_), None) if version == Version::Http10 => Err(BadRequest::EncodingInHttp10),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Chunked),
+            (Some(codings), None) => Err(not_chunked_alone(codings)),
         }
+    }
+}
+
+/// Codings other than `chunked`, once. If `chunked` comes last, the body's end would be known all the same, so
+/// that the request is sound and only not served; if not, it has no end.
+fn not_chunked_alone(codings: &[u8]) -> BadRequest {
+    let mut codings = codings.split(|&b| b == b',').map(<[u8]>::trim_ascii).rev();
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let is_coding = |coding: &[u8]| {
+        let name = coding.split(|&b| b == b';').next().unwrap_or_default().trim_ascii_end();
+        !name.is_empty() && name.iter().all(|&b| is_token_byte(b))
+    };
+    if codings.next().is_some_and(is_chunked)
+        && codings.all(|coding| is_coding(coding) && !is_chunked(coding))
+    {
+        BadRequest::OtherEncoding
+    } else {
+        BadRequest::TransferEncoding
     }
 }
 
@@ -389,19 +437,6 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
-
-/// RFC 3986, 3.2.2 and 3.2.3: what a host and a port are made of. A table, since every request has a Host.
-static HOST_BYTES: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        allowed[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']')
-            || matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
-        byte += 1;
-    }
-    allowed
-};
 
 /// Where `part`, a slice of `whole`, begins in it.
 fn offset(whole: &[u8], part: &[u8]) -> usize {

@@ -4,13 +4,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
-    BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, INPUT_HIGH_WATER, LINGER_TIMEOUT, MAX_BODY_BYTES,
-    MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, WRITE_TIMEOUT,
+    INLINE_BODY, INPUT_HIGH_WATER, LINGER_TIMEOUT, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER,
+    SKIPPED_BODY, TRANSFER_SLICE,
 };
 
-use super::connection::{Connection, Exchange, Phase, Stamps};
+use super::body::Body;
+use super::chunked::ChunkError;
+use super::connection::{Connection, Exchange, Phase, Receive, Stamps};
 use super::function::{Caller, Dispatch, Status};
-use super::parse::{BadRequest, Version, parse_head};
+use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::ring::{Completion, Key};
 use super::route::{Route, is_local};
 use super::{Alarm, Door, Shard, nanoseconds, reply};
@@ -24,39 +26,37 @@ enum Next {
     Wait,
 }
 
+/// The length of a body that stays in its connection's input.
+fn inline(body: BodyLength) -> Option<usize> {
+    let length = body.known().and_then(|length| usize::try_from(length).ok())?;
+    (length <= INLINE_BODY).then_some(length)
+}
+
 impl Shard {
     pub(super) fn start_connection(&mut self, key: Key) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receive_armed = true;
+        connection.receive = Receive::Any;
         connection.received_at = now;
         let fd = connection.fd.as_raw_fd();
         self.ring.receive(fd, key);
-        self.set_deadline(key, IDLE_TIMEOUT);
+        self.set_deadline(key, self.timeouts.idle);
     }
 
     pub(super) fn received(&mut self, completion: &Completion, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(connection) = self.connections.equipped(key) else {
             self.ring.take(completion, None);
             return;
         };
-        connection.receive_armed = completion.more;
+        if !completion.more {
+            connection.receive = Receive::No;
+        }
         let wanted = !matches!(connection.phase, Phase::Flushing | Phase::Lingering | Phase::Closed);
         if completion.result > 0 {
-            if connection.input.is_empty() {
+            if connection.input.is_empty() && connection.skip == 0 {
                 connection.received_at = self.now;
             }
-            let before = connection.input.len();
             self.ring.take(completion, wanted.then_some(&mut connection.input));
-            if let (Phase::Body, Some(exchange)) = (connection.phase, &mut connection.exchange) {
-                let more = (connection.input.len() - before) as u64;
-                exchange.counted += more;
-                self.body_bytes += more;
-                if self.body_bytes > MAX_BODY_BYTES {
-                    self.answer_outcome(key, &Outcome::Overloaded, false);
-                    return;
-                }
-            }
         } else {
             self.ring.take(completion, None);
             match -completion.result {
@@ -69,6 +69,42 @@ impl Shard {
                 }
             }
         }
+        self.received_some(key);
+    }
+
+    /// A part of a body has arrived in its buffer.
+    pub(super) fn filled(&mut self, completion: &Completion, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.receive = Receive::No;
+        match (usize::try_from(completion.result), connection.phase, &mut connection.body) {
+            (Ok(0), _, _) => connection.ended = true,
+            (Ok(count), Phase::Body, Some(body)) => {
+                // SAFETY: the kernel says that it has received so many bytes; it was given `room` to put them,
+                // and while it had it nobody touched the body.
+                match unsafe { body.filled(count) } {
+                    Ok(behind) => connection.input.extend_from_slice(behind),
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return;
+                    }
+                }
+            }
+            // The request has been answered meanwhile.
+            (Ok(_), _, _) => {}
+            (Err(_), _, _) if matches!(-completion.result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
+            (Err(_), _, _) => {
+                self.close(key);
+                return;
+            }
+        }
+        if connection.phase != Phase::Body {
+            connection.body = None;
+        }
+        self.received_some(key);
+    }
+
+    fn received_some(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Closed || (connection.phase == Phase::Lingering && connection.ended) {
             self.close(key);
             return;
@@ -80,26 +116,36 @@ impl Shard {
     /// Arms or stops the receive, as the connection's state asks for.
     fn keep_receiving(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let ahead = match connection.phase {
-            // A body may be as long as its head said; that was checked.
-            Phase::Body => false,
+        let wanted = match connection.phase {
+            Phase::Body if connection.body.as_ref().is_some_and(|body| body.is_long()) => Receive::Direct,
             Phase::Head | Phase::Queued | Phase::Invoked => {
                 let own = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
-                connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER
+                let ahead = connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER;
+                if ahead { Receive::No } else { Receive::Any }
             }
-            Phase::Flushing | Phase::Lingering | Phase::Closed => false,
+            Phase::Closed => Receive::No,
+            // A body is as long as its function may take; that is checked.
+            Phase::Body | Phase::Flushing | Phase::Lingering => Receive::Any,
         };
-        connection.paused = ahead;
-        if ahead && connection.receive_armed {
-            self.ring.stop_receiving(key);
-        } else if !ahead
-            && !connection.receive_armed
-            && !connection.ended
-            && connection.phase != Phase::Closed
-        {
-            connection.receive_armed = true;
-            let fd = connection.fd.as_raw_fd();
-            self.ring.receive(fd, key);
+        connection.paused = wanted == Receive::No;
+        let fd = connection.fd.as_raw_fd();
+        match (connection.receive, wanted) {
+            (Receive::Any, Receive::No | Receive::Direct) => {
+                connection.receive = Receive::Stopping;
+                self.ring.stop_receiving(key);
+            }
+            (Receive::No, Receive::Any) if !connection.ended => {
+                connection.receive = Receive::Any;
+                self.ring.receive(fd, key);
+            }
+            (Receive::No, Receive::Direct) if !connection.ended => {
+                let Some(body) = &mut connection.body else { return };
+                connection.receive = Receive::Direct;
+                // SAFETY: while `Receive::Direct` a body is neither added to nor dropped, its buffer never
+                // grows, and the connection is not removed before the completion.
+                unsafe { self.ring.fill(fd, body.room(), key) };
+            }
+            _ => {}
         }
     }
 
@@ -116,35 +162,26 @@ impl Shard {
     fn look(&mut self, key: Key) -> Next {
         let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
         match connection.phase {
+            Phase::Head if connection.skip > 0 && !connection.input.is_empty() => self.skip_body(key),
             Phase::Head if connection.output.len() > OUTPUT_HIGH_WATER => Next::Wait,
             Phase::Head if connection.input.is_empty() && connection.ended => {
                 self.finish(key);
                 Next::Wait
             }
             Phase::Head if connection.input.is_empty() => {
-                self.set_deadline(key, IDLE_TIMEOUT);
+                self.connections.rest(key);
+                self.set_deadline(key, self.timeouts.idle);
                 Next::Wait
             }
             Phase::Head => self.look_at_head(key),
-            Phase::Body => {
-                let wanted = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
-                if connection.input.len() >= wanted {
-                    self.submit(key);
-                    Next::Again
-                } else {
-                    if connection.ended {
-                        self.finish(key);
-                    }
-                    Next::Wait
-                }
-            }
+            Phase::Body => self.look_at_body(key),
             Phase::Queued | Phase::Invoked | Phase::Flushing | Phase::Lingering | Phase::Closed => Next::Wait,
         }
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
         let Self { connections, routing, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
-        let Some(connection) = connections.get_mut(key) else { return Next::Wait };
+        let Some(connection) = connections.equipped(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
             Ok(None) if connection.ended => {
@@ -153,7 +190,7 @@ impl Shard {
             }
             Ok(None) => {
                 let received_at = connection.received_at;
-                self.set_deadline_at(key, received_at + nanoseconds(HEAD_TIMEOUT));
+                self.set_deadline_at(key, received_at + nanoseconds(self.timeouts.head));
                 return Next::Wait;
             }
             Err(bad) => {
@@ -168,17 +205,17 @@ impl Shard {
         let mut exchange = Exchange {
             function: u32::MAX,
             id: ids.next(),
-            length: 0,
-            body: head.content_length,
+            head: head.head_len,
+            length: head.head_len,
             counted: 0,
+            credited: 0,
             keep_alive: head.keep_alive && !self.draining,
             http10: head.version == Version::Http10,
             head_only: head.method == b"HEAD",
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
-        let head_len = head.head_len;
-        let length = usize::try_from(head.content_length).ok().and_then(|body| body.checked_add(head_len));
+        let body = head.body;
         let wants_continue = head.expect_continue;
         match routing.router.resolve(head.path) {
             Ok(Route::Function(index)) => {
@@ -187,25 +224,28 @@ impl Shard {
                     unreachable!("what is routed was begun, and is retired only once it is routed no more")
                 };
                 let limit = function.profile.max_request;
-                let (Some(length), true) = (length, head.content_length <= limit) else {
+                if body.known().is_some_and(|length| length > limit) {
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
-                    self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
-                    return Next::Wait;
-                };
-                exchange.length = length;
+                    self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
+                    return Next::Again;
+                }
                 if *output_bytes > MAX_OUTPUT_BYTES {
+                    connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
-                    self.answer_outcome(key, &Outcome::Overloaded, false);
-                    return Next::Wait;
+                    self.answer_outcome(key, &Outcome::Overloaded, true);
+                    return Next::Again;
                 }
-                if connection.input.len() < length {
+                let here = connection.input.len() - exchange.head;
+                let inline = inline(body).filter(|length| *length <= here);
+                let Some(length) = inline else {
                     connection.exchange = Some(exchange);
-                    self.await_body(key, wants_continue);
-                    return Next::Wait;
-                }
+                    return self.await_body(key, body, limit, wants_continue);
+                };
+                exchange.length += length;
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
-                    let body = &connection.input[head_len..length];
+                    let body = exchange.body(&connection.input, None);
                     let id = &exchange.id;
                     let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
@@ -225,16 +265,15 @@ impl Shard {
             }
             Ok(Route::System(path)) => {
                 let healthy = path == b"health";
-                // A body that nobody reads ends the connection.
-                exchange.keep_alive &= exchange.body == 0;
-                exchange.length = head_len;
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
                 self.answer_system(key, healthy);
                 Next::Again
             }
             Err(nothing) => {
-                exchange.keep_alive &= exchange.body == 0;
-                exchange.length = head_len;
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
                 self.answer_unknown(key, &nothing);
                 Next::Again
@@ -242,14 +281,89 @@ impl Shard {
         }
     }
 
-    fn await_body(&mut self, key: Key, wants_continue: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(exchange) = &connection.exchange else { return };
+    /// The head is there, its body is not, or it is to be moved to a buffer of its own.
+    fn await_body(&mut self, key: Key, body: BodyLength, limit: u64, wants_continue: bool) -> Next {
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let Some(exchange) = &mut connection.exchange else { return Next::Wait };
+        let here = connection.input.len() - exchange.head;
+        if let Some(length) = inline(body) {
+            exchange.length += length;
+            connection.input.reserve(exchange.length.saturating_sub(connection.input.len()));
+        } else {
+            let body = body.known().map_or_else(|| Some(Body::chunked(limit)), Body::sized);
+            let Some(body) = body else {
+                self.answer_outcome(key, &Outcome::Overloaded, false);
+                return Next::Wait;
+            };
+            connection.body = Some(Box::new(body));
+        }
         connection.phase = Phase::Body;
-        if wants_continue && connection.input.len() < exchange.length {
+        // One who has begun to send does not wait.
+        if wants_continue && here == 0 {
             connection.output.extend_from_slice(reply::CONTINUE);
         }
-        self.set_deadline(key, BODY_TIMEOUT);
+        self.set_deadline(key, self.timeouts.body);
+        Next::Again
+    }
+
+    fn look_at_body(&mut self, key: Key) -> Next {
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let Some(exchange) = &mut connection.exchange else { return Next::Wait };
+        let (here, whole) = match &mut connection.body {
+            Some(body) => {
+                let taken = match body.take(&connection.input[exchange.head..]) {
+                    Ok(taken) => taken,
+                    Err(bad) => {
+                        self.refuse_body(key, bad);
+                        return Next::Wait;
+                    }
+                };
+                connection.input.drain(exchange.head..exchange.head + taken);
+                (body.bytes().len(), body.is_whole())
+            }
+            None => {
+                let here = connection.input.len().min(exchange.length);
+                (here - exchange.head, here == exchange.length)
+            }
+        };
+        self.body_bytes += here as u64 - exchange.counted;
+        exchange.counted = here as u64;
+        if whole {
+            self.submit(key);
+            return Next::Again;
+        }
+        if connection.ended {
+            self.finish(key);
+        } else if self.body_bytes > MAX_BODY_BYTES {
+            self.answer_outcome(key, &Outcome::Overloaded, false);
+        }
+        Next::Wait
+    }
+
+    /// What comes is no chunked body, or too long a one.
+    fn refuse_body(&mut self, key: Key, why: ChunkError) {
+        match why {
+            ChunkError::Bad(bad) => self.refuse(key, bad),
+            ChunkError::TooLarge => {
+                let exchange = self.connections.get_mut(key).and_then(|connection| connection.exchange);
+                let function = exchange.and_then(|exchange| self.functions.get(exchange.function));
+                let limit = function.map_or(0, |function| function.profile.max_request);
+                self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, false);
+            }
+        }
+    }
+
+    /// Throws away what has come of a body that nobody wants.
+    fn skip_body(&mut self, key: Key) -> Next {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
+        let count = usize::try_from(connection.skip).unwrap_or(usize::MAX).min(connection.input.len());
+        connection.input.drain(..count);
+        connection.skip -= count as u64;
+        if connection.skip == 0 {
+            connection.received_at = now;
+        }
+        Next::Again
     }
 
     /// Malformed: one answer, and the end.
@@ -266,15 +380,17 @@ impl Shard {
             return;
         }
         std::mem::swap(&mut connection.output, &mut connection.sending);
+        connection.write_deadline = self.now + nanoseconds(self.timeouts.write);
+        connection.write_credited = 0;
         self.send(key);
     }
 
     fn send(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.send_armed = true;
-        connection.write_deadline = self.now + nanoseconds(WRITE_TIMEOUT);
         let fd = connection.fd.as_raw_fd();
         let rest = &connection.sending[connection.sent..];
+        let rest = &rest[..rest.len().min(TRANSFER_SLICE)];
         // SAFETY: `sending` is not touched while `send_armed` is set, and the connection is not removed
         // before the completion has cleared it.
         unsafe { self.ring.send(fd, rest, key) };
@@ -284,7 +400,6 @@ impl Shard {
     pub(super) fn sent(&mut self, completion: &Completion, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.send_armed = false;
-        connection.write_deadline = u64::MAX;
         let Ok(count) = usize::try_from(completion.result) else {
             self.close(key);
             return;
@@ -365,7 +480,7 @@ impl Shard {
             }
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if !connection.receive_armed && !connection.send_armed {
+        if connection.receive == Receive::No && !connection.send_armed {
             self.connections.remove(key);
         }
     }
@@ -405,6 +520,7 @@ impl Shard {
     pub(super) fn connection_alarm(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = None;
+        connection.credit(self.now);
         if connection.look_at() > self.now {
             self.arm_timer(key);
             return;

@@ -6,6 +6,7 @@
 mod buffers;
 
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(crate) enum Token {
     Accept(u32),
     /// Bytes from a connection.
     Receive(Key),
+    /// Bytes of a body from a connection, straight into its buffer.
+    Fill(Key),
     /// Bytes to a connection.
     Send(Key),
     /// A worker rang.
@@ -40,6 +43,10 @@ pub(crate) struct Key {
     /// 24 bits count.
     pub(crate) generation: u32,
 }
+
+/// A send of no more bytes than this completes when all are sent, which saves looking at it twice; of a longer
+/// one each part is told, so that it is seen whether the client reads.
+const WAIT_FOR_ALL: usize = 16 * 1024;
 
 const GENERATION_MASK: u32 = 0x00ff_ffff;
 
@@ -62,6 +69,7 @@ impl Token {
             Self::Bell(key) => word(3, key),
             Self::Inbox => word(4, none),
             Self::Ignored => word(5, none),
+            Self::Fill(key) => word(6, key),
         }
     }
 
@@ -74,6 +82,7 @@ impl Token {
             2 => Self::Send(key),
             3 => Self::Bell(key),
             4 => Self::Inbox,
+            6 => Self::Fill(key),
             _ => Self::Ignored,
         }
     }
@@ -215,15 +224,26 @@ impl Ring {
         unsafe { self.push(entry, Token::Ignored) };
     }
 
-    /// Sends all of `bytes`.
+    /// Receives once, into `room`: as much as is there, or what comes first.
+    ///
+    /// # Safety
+    /// `room` stays where it is, and nobody else touches it, until the completion.
+    pub(crate) unsafe fn fill(&mut self, connection: RawFd, room: &mut [MaybeUninit<u8>], key: Key) {
+        let length = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Recv::new(Fd(connection), room.as_mut_ptr().cast(), length).build();
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry, Token::Fill(key)) };
+    }
+
+    /// Sends `bytes`: all of them, unless they are more than [`WAIT_FOR_ALL`] and the client is slow.
     ///
     /// # Safety
     /// `bytes` stay where they are, unchanged, until the completion.
     pub(crate) unsafe fn send(&mut self, connection: RawFd, bytes: &[u8], key: Key) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(connection), bytes.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
+        let all = if bytes.len() <= WAIT_FOR_ALL { libc::MSG_WAITALL } else { 0 };
+        let entry =
+            opcode::Send::new(Fd(connection), bytes.as_ptr(), length).flags(libc::MSG_NOSIGNAL | all).build();
         // SAFETY: the caller's promise.
         unsafe { self.push(entry, Token::Send(key)) };
     }
@@ -320,6 +340,7 @@ mod tests {
         for token in [
             Token::Accept(u32::MAX),
             Token::Receive(key),
+            Token::Fill(key),
             Token::Send(key),
             Token::Bell(key),
             Token::Inbox,

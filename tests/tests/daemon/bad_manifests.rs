@@ -6,13 +6,12 @@ use hairtrigger_tests::home::Home;
 
 use crate::echo;
 
-/// What the daemon says that is started in this home, which must be one line.
+/// What the daemon says that is started in this home.
 fn refused(home: &Home) -> String {
-    let lines = home.refusal();
-    assert_eq!(lines.len(), 1, "{lines:?}");
+    let lines = home.refusal(3);
     assert_eq!(home.groups.all(), [""; 0].map(std::path::PathBuf::from), "it left groups behind");
     // The temporary directory's name is no part of the sentence.
-    lines[0].replace(&format!("{}/", home.path().display()), "")
+    lines.join("\n").replace(&format!("{}/", home.path().display()), "")
 }
 
 #[test]
@@ -50,13 +49,13 @@ fn a_missing_plugin_is_named() {
     assert_eq!(
         refused(&home),
         "hairtrigger: functions/lost/function.toml: there is no plugin functions/lost/nowhere.so: \
-         No such file or directory (os error 2)"
+         No such file or directory (os error 2)."
     );
     let home = Home::new();
     home.add_manifest("lost", "name = \"lost\"\n");
     assert_eq!(
         refused(&home),
-        "hairtrigger: functions/lost/function.toml: serve needs the key library, the path of the plugin's file"
+        "hairtrigger: functions/lost/function.toml: serve needs the key library, the path of the plugin's file."
     );
 }
 
@@ -67,15 +66,21 @@ fn two_functions_of_one_name_are_refused() {
     let second = home.add_manifest("second", "name = \"twin\"\nlibrary = \"../twin/twin.so\"\n");
     fs::copy(echo(), second.join("twin.so")).expect("a file can be copied");
     fs::write(second.join("function.toml"), "name = \"twin\"\nlibrary = \"twin.so\"\n").expect("writable");
-    let said = refused(&home);
-    assert_eq!(said, "hairtrigger: two functions are named twin: in functions/second and in functions/twin");
+    let expected = "hairtrigger: functions/twin/function.toml: a function named twin is already in \
+                    functions/second/function.toml.";
+    assert_eq!(refused(&home), expected);
 }
 
 #[test]
 fn a_bad_configuration_is_pointed_at() {
     let home = Home::new();
     for (text, expected) in [
-        ("functons = \"functions\"\n", "1:1: there is no key functons here; did you mean functions?"),
+        (
+            "functons = \"functions\"\n",
+            "1:1: there is no key functons here; did you mean functions?\n\
+             hairtrigger: hairtrigger.toml:1:1: the key functions is missing; it must be the path of a directory of \
+             functions.",
+        ),
         (
             "functions = \"functions\"\nlisten = \"8080\"\n",
             "2:10: listen must be an address and a port like \"127.0.0.1:8080\" or \"[::1]:8080\"; found \"8080\".",
@@ -91,13 +96,13 @@ fn a_state_directory_and_an_address_are_one_daemons() {
     let home = Home::new();
     home.add("echo", &echo(), "");
     let daemon = home.start();
-    let said = home.refusal();
+    let said = home.refusal(1);
     let state = home.path().join("state");
     assert_eq!(said, [format!("hairtrigger: another daemon uses the state directory {}", state.display())]);
 
     let other = Home::new();
     other.listen(daemon.address());
-    let said = other.refusal();
+    let said = other.refusal(1);
     let address = daemon.address();
     assert_eq!(
         said,

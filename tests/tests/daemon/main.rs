@@ -7,9 +7,12 @@
 // In the order in which a reader would ask.
 mod serving;
 
+mod bodies;
+
 mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
+mod check;
 
 mod confinement;
 mod hostile;
@@ -17,6 +20,7 @@ mod outcomes;
 
 mod capacity;
 mod deadline;
+mod idle;
 mod life;
 
 mod dev;
@@ -30,4 +34,16 @@ fn own(name: &str) -> std::path::PathBuf {
 /// The tutorial function.
 fn echo() -> std::path::PathBuf {
     hairtrigger_tests::artefacts::function("plugins/echo/echo.c")
+}
+
+/// Bytes that a mix-up of any two places would change.
+fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    (0..length).map(|_| next()).collect()
 }

@@ -6,24 +6,12 @@ use std::thread;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{get, post};
 
-use crate::{echo, own};
+use crate::{echo, own, pattern};
 
 fn home() -> Home {
     let home = Home::new();
     home.add("echo", &echo(), "").add("probe", &own("probe"), "env = { GREETING = \"good day\" }");
     home
-}
-
-/// Bytes that a mix-up of any two places would change.
-fn pattern(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()[1]
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use hairtrigger_sandbox::limits::{MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE};
+use hairtrigger_sandbox::limits::{
+    MAX_CHUNK_EXTENSIONS, MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE, MAX_TRAILER_FIELDS, MAX_TRAILERS,
+};
 
 use super::is_token_byte;
 
@@ -28,8 +30,16 @@ pub(crate) enum BadRequest {
     MethodNotServed,
     /// Empty, or with bytes that never stand in a target.
     Target,
-    /// Neither a path nor a path with a query.
+    /// Neither a path nor a target in absolute form, nor the asterisk of OPTIONS.
     TargetForm,
+    /// In absolute form, but with an authority that is not host and port.
+    TargetAuthority,
+    /// In absolute form, of the scheme `https`.
+    SecureTarget,
+    /// A `%` that encodes nothing, or NUL.
+    PathEncoding,
+    /// A segment `.` or `..`, plain or encoded.
+    DotSegment,
     /// A version other than 1.0 and 1.1.
     Version,
     /// A line that begins with white space (obs-fold).
@@ -54,12 +64,22 @@ pub(crate) enum BadRequest {
     LengthAndEncoding,
     /// Transfer-Encoding in HTTP/1.0.
     EncodingInHttp10,
-    /// A Transfer-Encoding other than `chunked`, once.
+    /// A Transfer-Encoding that does not end in `chunked`, or has it twice.
     TransferEncoding,
-    /// `chunked`, which is understood but not served yet.
-    ChunkedNotServed,
+    /// A sound Transfer-Encoding that is more than `chunked`.
+    OtherEncoding,
     /// An Expect other than `100-continue`.
     Expectation,
+    /// A chunk's size that is no hexadecimal number of at most 16 digits, or its line does not end in CR LF.
+    ChunkSize,
+    /// Chunk extensions beyond [`MAX_CHUNK_EXTENSIONS`], or with a control byte.
+    ChunkExtension,
+    /// A chunk without CR LF behind its data.
+    ChunkEnd,
+    /// A line behind the last chunk that is no field.
+    Trailer,
+    /// Beyond [`MAX_TRAILERS`] or [`MAX_TRAILER_FIELDS`].
+    TrailersTooLong,
 }
 
 impl BadRequest {
@@ -67,8 +87,9 @@ impl BadRequest {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::LineTooLong => 414,
-            Self::HeadTooLong | Self::TooManyFields => 431,
-            Self::MethodNotServed | Self::ChunkedNotServed => 501,
+            Self::SecureTarget => 421,
+            Self::HeadTooLong | Self::TooManyFields | Self::TrailersTooLong => 431,
+            Self::MethodNotServed | Self::OtherEncoding => 501,
             Self::Version => 505,
             Self::Expectation => 417,
             Self::BareLineFeed
@@ -77,6 +98,9 @@ impl BadRequest {
             | Self::Method
             | Self::Target
             | Self::TargetForm
+            | Self::TargetAuthority
+            | Self::PathEncoding
+            | Self::DotSegment
             | Self::FoldedLine
             | Self::SpaceBeforeColon
             | Self::FieldName
@@ -88,7 +112,11 @@ impl BadRequest {
             | Self::RepeatedContentLength
             | Self::LengthAndEncoding
             | Self::EncodingInHttp10
-            | Self::TransferEncoding => 400,
+            | Self::TransferEncoding
+            | Self::ChunkSize
+            | Self::ChunkExtension
+            | Self::ChunkEnd
+            | Self::Trailer => 400,
         }
     }
 }
@@ -109,7 +137,17 @@ impl fmt::Display for BadRequest {
             Self::Method => "The method has a byte that is not allowed in a token; plain HTTP/1.1 is spoken here.",
             Self::MethodNotServed => "The methods CONNECT and TRACE are not served.",
             Self::Target => "The request target has a byte that must be percent-encoded or left out.",
-            Self::TargetForm => "The request target must be a path that begins with a slash.",
+            Self::TargetForm => {
+                "The request target must be a path that begins with a slash, or that path behind http:// and a host."
+            }
+            Self::TargetAuthority => {
+                "The request target must have a host and an optional port between http:// and its path."
+            }
+            Self::SecureTarget => "The request target is https, but this connection is not; ask for http.",
+            Self::PathEncoding => {
+                "Each % in the path must stand before two hexadecimal digits, and must not encode NUL."
+            }
+            Self::DotSegment => "The path has a segment that is one dot or two; resolve it before you ask.",
             Self::Version => "Only HTTP/1.1 and HTTP/1.0 are spoken here.",
             Self::FoldedLine => "A line of the request head begins with white space; folded lines are refused.",
             Self::SpaceBeforeColon => "White space stands between a header field's name and its colon.",
@@ -123,8 +161,26 @@ impl fmt::Display for BadRequest {
             Self::LengthAndEncoding => "The request has both Content-Length and Transfer-Encoding.",
             Self::EncodingInHttp10 => "HTTP/1.0 has no Transfer-Encoding.",
             Self::TransferEncoding => "The only Transfer-Encoding is chunked, once.",
-            Self::ChunkedNotServed => "Chunked requests are not served yet; send a Content-Length.",
+            Self::OtherEncoding => "No Transfer-Encoding but chunked is understood here.",
             Self::Expectation => "The only expectation that can be met is 100-continue.",
+            Self::ChunkSize => {
+                "A chunk must begin with its size, at most 16 hexadecimal digits, and that line end in CR LF."
+            }
+            Self::ChunkExtension => {
+                return write!(
+                    f,
+                    "The extensions of the chunks have a control byte, or are longer than \
+                     {MAX_CHUNK_EXTENSIONS} bytes in all."
+                );
+            }
+            Self::ChunkEnd => "A chunk's data must be followed by CR LF; its size may be wrong.",
+            Self::Trailer => "What follows the last chunk must be fields, each on a line that ends in CR LF.",
+            Self::TrailersTooLong => {
+                return write!(
+                    f,
+                    "What follows the last chunk is longer than {MAX_TRAILERS} bytes or {MAX_TRAILER_FIELDS} fields."
+                );
+            }
         })
     }
 }
@@ -158,20 +214,28 @@ pub(super) fn in_request_line(line: &[u8]) -> BadRequest {
 pub(super) fn in_fields(head: &[u8]) -> BadRequest {
     for line in head.split(|&b| b == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return BadRequest::FoldedLine;
-        }
-        let Some(colon) = memchr::memchr(b':', line) else { return BadRequest::FieldName };
-        let name = &line[..colon];
-        if name.ends_with(b" ") || name.ends_with(b"\t") {
-            return BadRequest::SpaceBeforeColon;
-        }
-        if name.is_empty() || !name.iter().all(|&b| is_token_byte(b)) {
-            return BadRequest::FieldName;
-        }
-        if line[colon..].iter().any(|&b| b.is_ascii_control() && b != b'\t') {
-            return BadRequest::FieldValue;
+        if let Err(bad) = field_line(line) {
+            return bad;
         }
     }
     BadRequest::FieldName
+}
+
+/// Takes a field line apart, without its CR LF: the name, and the value without surrounding white space.
+pub(in crate::shard) fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), BadRequest> {
+    if line.starts_with(b" ") || line.starts_with(b"\t") {
+        return Err(BadRequest::FoldedLine);
+    }
+    let colon = memchr::memchr(b':', line).ok_or(BadRequest::FieldName)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.ends_with(b" ") || name.ends_with(b"\t") {
+        return Err(BadRequest::SpaceBeforeColon);
+    }
+    if name.is_empty() || !name.iter().all(|&b| is_token_byte(b)) {
+        return Err(BadRequest::FieldName);
+    }
+    if value.iter().any(|&b| b.is_ascii_control() && b != b'\t') {
+        return Err(BadRequest::FieldValue);
+    }
+    Ok((name, value.trim_ascii()))
 }

@@ -12,10 +12,11 @@ struct Owned {
     version: Version,
     headers: Vec<(String, Vec<u8>)>,
     host: Option<Vec<u8>>,
-    content_length: u64,
+    body: BodyLength,
     keep_alive: bool,
     expect_continue: bool,
     prefers_text: bool,
+    takes_trailers: bool,
     head_len: usize,
 }
 
@@ -32,10 +33,11 @@ impl From<Head<'_>> for Owned {
             version: head.version,
             headers: head.headers.iter().map(|(name, value)| (text(name), value.to_vec())).collect(),
             host: head.host.map(<[u8]>::to_vec),
-            content_length: head.content_length,
+            body: head.body,
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
             prefers_text: head.prefers_text,
+            takes_trailers: head.takes_trailers,
             head_len: head.head_len,
         }
     }
@@ -96,10 +98,11 @@ fn a_request_is_taken_apart() {
             field("X-Latin", "\u{e9}"),
         ],
         host: Some(b"example.org:8080".to_vec()),
-        content_length: 12,
+        body: BodyLength::Length(12),
         keep_alive: true,
         expect_continue: true,
         prefers_text: true,
+        takes_trailers: false,
         head_len: input.len() - "body".len(),
     };
     assert_eq!(head, expected);
@@ -161,8 +164,15 @@ fn refused() {
         ("\x16\x03\x01", B::Method),
         ("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", B::MethodNotServed),
         ("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", B::MethodNotServed),
-        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetForm),
-        ("GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetForm),
+        ("GET * HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetForm),
+        ("GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetForm),
+        ("GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n", B::SecureTarget),
+        ("GET http://a@h/ HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetAuthority),
+        ("GET http://h/ HTTP/1.1\r\n\r\n", B::MissingHost),
+        ("GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n", B::DotSegment),
+        ("GET /a/%2e%2E/b HTTP/1.1\r\nHost: h\r\n\r\n", B::DotSegment),
+        ("GET /100% HTTP/1.1\r\nHost: h\r\n\r\n", B::PathEncoding),
+        ("GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n", B::PathEncoding),
         ("GET hello HTTP/1.1\r\nHost: h\r\n\r\n", B::TargetForm),
         ("GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n", B::Target),
         ("GET /a?b#c HTTP/1.1\r\nHost: h\r\n\r\n", B::Target),
@@ -196,6 +206,9 @@ fn refused() {
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", B::Host),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", B::Host),
         ("GET / HTTP/1.1\r\nHost: user@h\r\n\r\n", B::Host),
+        ("GET / HTTP/1.1\r\nHost: h:port\r\n\r\n", B::Host),
+        ("GET / HTTP/1.1\r\nHost: %68\r\n\r\n", B::Host),
+        ("GET http://h/ HTTP/1.1\r\nHost: a/b\r\n\r\n", B::Host),
         // Expect
         ("GET / HTTP/1.1\r\nHost: h\r\nExpect: a-pony\r\n\r\n", B::Expectation),
         ("GET / HTTP/1.1\r\nHost: h\r\nExpect:\r\n\r\n", B::Expectation),
@@ -221,10 +234,13 @@ fn smuggling() {
         }
     }
     let codings = [
-        ("chunked", B::ChunkedNotServed),
-        ("Chunked", B::ChunkedNotServed),
         ("chunked, chunked", B::TransferEncoding),
-        ("gzip, chunked", B::TransferEncoding),
+        ("gzip, chunked", B::OtherEncoding),
+        ("gzip ; level=1, br, Chunked", B::OtherEncoding),
+        ("gzip, , chunked", B::TransferEncoding),
+        ("chunked, gzip, chunked", B::TransferEncoding),
+        ("chunked, gzip", B::TransferEncoding),
+        ("gzip", B::TransferEncoding),
         ("chunked, identity", B::TransferEncoding),
         ("identity", B::TransferEncoding),
         ("xchunked", B::TransferEncoding),
@@ -240,6 +256,10 @@ fn smuggling() {
         let old = format!("POST / HTTP/1.0\r\nTransfer-Encoding: {coding}\r\n\r\n");
         let why = if why == B::FieldValue { why } else { B::EncodingInHttp10 };
         assert_eq!(whole(old.as_bytes()), Err(why), "1.0, {coding:?}");
+    }
+    for coding in ["chunked", "Chunked", " \tCHUNKED "] {
+        let head = accept(format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: {coding}\r\n\r\n"));
+        assert_eq!(head.body, BodyLength::Chunked);
     }
     let length = "Content-Length: 5\r\n";
     let encoding = "transfer-encoding: chunked\r\n";
@@ -308,7 +328,8 @@ fn statuses() {
     let status = |input: &str| whole(input.as_bytes()).unwrap_err().status();
     assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
     assert_eq!(status("CONNECT h:1 HTTP/1.1\r\n"), 501);
-    assert_eq!(status("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"), 501);
+    assert_eq!(status("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), 501);
+    assert_eq!(status("GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n"), 421);
     assert_eq!(status("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n"), 400);
     assert_eq!(status("POST / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n"), 417);
     assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
@@ -334,9 +355,42 @@ fn connection_and_expect() {
         assert_eq!(head.keep_alive, keep_alive, "1.0 {fields:?}");
     }
     assert!(!get("Expect: 100-continue\r\n").expect_continue, "there is no body");
+    assert!(!get("Expect: 100-continue\r\nContent-Length: 0\r\n").expect_continue, "nothing follows");
     assert!(get("Expect: 100-continue\r\nContent-Length: 1\r\n").expect_continue);
+    assert!(get("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n").expect_continue);
     let old = accept("PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
     assert!(!old.expect_continue, "HTTP/1.0 has no interim answers");
+}
+
+#[test]
+fn a_target_in_absolute_form_says_the_host() {
+    let head = accept("GET http://h:81/a?b HTTP/1.1\r\nhost: other\r\nX-A: other\r\n\r\n");
+    assert_eq!((head.path.as_str(), head.query.as_deref()), ("/a", Some("b")));
+    assert_eq!(head.host.as_deref(), Some(&b"h:81"[..]));
+    let fields = [("host".to_owned(), b"h:81".to_vec()), ("X-A".to_owned(), b"other".to_vec())];
+    assert_eq!(head.headers, fields);
+    let empty = accept("GET http://h HTTP/1.1\r\nX: \r\nHost:\r\n\r\n");
+    assert_eq!(empty.headers[0], ("X".to_owned(), vec![]), "an empty value is nowhere in particular");
+    assert_eq!(empty.headers[1], ("Host".to_owned(), b"h".to_vec()));
+    let old = accept("GET http://h HTTP/1.0\r\n\r\n");
+    assert_eq!((old.host.as_deref(), old.path.as_str()), (Some(&b"h"[..]), "/"));
+    assert_eq!(accept("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").path, "*");
+}
+
+#[test]
+fn trailers_are_taken_by_who_says_so() {
+    for (fields, takes) in [
+        ("", false),
+        ("TE: trailers\r\n", true),
+        ("te: deflate;q=0.5, Trailers\r\n", true),
+        ("TE:\r\n", false),
+        ("TE: gzip\r\n", false),
+        ("TE: gzip\r\nTE: trailers\r\n", true),
+        ("Trailer: x\r\n", false),
+    ] {
+        assert_eq!(get(fields).takes_trailers, takes, "{fields:?}");
+    }
+    assert!(!accept("GET / HTTP/1.0\r\nTE: trailers\r\n\r\n").takes_trailers, "HTTP/1.0 has no chunks");
 }
 
 #[test]
@@ -417,7 +471,7 @@ proptest! {
     #[test]
     fn what_was_written_is_read(
         method in token().prop_filter("served", |m| m != "CONNECT" && m != "TRACE"),
-        path in "/[!-\"$->@-~]{0,40}",
+        path in "/([!\"$&-\\-/-9:->@-~]|%(2[0-9]|4[1-9a-f])){0,20}",
         query in prop::option::of("[!-\"$-~]{0,40}"),
         fields in vec((token().prop_map(|name| format!("x-{name}")), "([!-~\u{a0}-\u{ff}]([ -~\t]{0,30}[!-~])?)?"), 0..20),
         length in prop::option::of(any::<u64>()),
@@ -442,7 +496,7 @@ proptest! {
         prop_assert_eq!(head.method, method);
         prop_assert_eq!(head.path, path);
         prop_assert_eq!(head.query, query);
-        prop_assert_eq!(head.content_length, length.unwrap_or(0));
+        prop_assert_eq!(head.body, length.map_or(BodyLength::None, BodyLength::Length));
         prop_assert_eq!(head.keep_alive, !close);
         prop_assert_eq!(head.head_len, input.len());
         let given: Vec<_> = fields.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();

@@ -1,0 +1,60 @@
+//! Exit codes, the same for every command.
+
+use std::process::ExitCode;
+
+use crate::control::CannotConfine;
+use crate::settings::BadSettings;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what it was told to.
+    Success = 0,
+    /// It did not; standard error says why.
+    Failure = 1,
+    /// The command line is wrong.
+    CommandLine = 2,
+    /// The configuration or a manifest is wrong.
+    Settings = 3,
+    /// The host cannot confine functions, or not as far as it was told to.
+    Confinement = 4,
+}
+
+impl Exit {
+    /// What an error comes to.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.chain().any(|cause| cause.is::<BadSettings>()) {
+            Self::Settings
+        } else if error.chain().any(|cause| cause.is::<CannotConfine>()) {
+            Self::Confinement
+        } else {
+            Self::Failure
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+    use crate::settings::Mistake;
+
+    #[test]
+    fn the_cause_decides() {
+        let bad = BadSettings::from(Mistake::of(Path::new("h.toml"), "is empty"));
+        assert_eq!(Exit::of(&bad.clone().into()), Exit::Settings);
+        let wrapped = Err::<(), _>(bad).context("not reloaded").unwrap_err();
+        assert_eq!(Exit::of(&wrapped), Exit::Settings);
+        assert_eq!(Exit::of(&CannotConfine("no".to_owned()).into()), Exit::Confinement);
+        assert_eq!(Exit::of(&anyhow!("anything else")), Exit::Failure);
+    }
+}
