@@ -1,15 +1,18 @@
 //! `function.toml`: what a function is and may use.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::limits::{
     DEFAULT_CONCURRENCY, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, DEFAULT_PROVISIONED,
     DEFAULT_QUEUE, DEFAULT_TIMEOUT, MAX_CPU, MAX_ENV, MAX_ENV_BYTES, MAX_FUNCTION_NAME, MAX_MEMORY,
-    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY, MIN_TIMEOUT,
+    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY,
+    MIN_TIMEOUT,
 };
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
+use crate::shard::route::Pattern;
 use crate::units::{Size, parse_size};
 
 /// The name of the file.
@@ -19,6 +22,7 @@ const KEYS: &[&str] = &[
     "name",
     "library",
     "source",
+    "routes",
     "timeout",
     "memory",
     "cpu",
@@ -40,6 +44,8 @@ pub(crate) struct Manifest {
     pub(crate) library: Option<PathBuf>,
     /// What `hairtrigger dev` builds the plugin from (a C file or a crate's directory), as written.
     pub(crate) source: Option<PathBuf>,
+    /// Which requests are its; `None`: those for the path of its name, and all below it.
+    pub(crate) routes: Option<Arc<[Pattern]>>,
     /// Longest time of one invocation.
     pub(crate) timeout: Duration,
     /// Memory of one worker, in bytes.
@@ -98,6 +104,7 @@ impl Manifest {
             name: bad.note(name).unwrap_or_default(),
             library: bad.read(&top, "library", Setting::path),
             source: bad.read(&top, "source", Setting::path),
+            routes: routes(top.get("routes"), &mut bad),
             timeout: bad
                 .read(&top, "timeout", |setting| setting.time(MIN_TIMEOUT, MAX_TIMEOUT))
                 .unwrap_or(DEFAULT_TIMEOUT),
@@ -122,6 +129,21 @@ fn valid_name(name: &str) -> Option<String> {
     let allowed = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let valid = allowed && !name.is_empty() && !name.starts_with('-') && name.len() <= MAX_FUNCTION_NAME;
     valid.then(|| name.to_owned())
+}
+
+/// What is wrong with a route is said where it stands.
+fn routes(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Option<Arc<[Pattern]>> {
+    let setting = setting?;
+    let elements = setting.elements().filter(|elements| elements.len() <= MAX_ROUTES);
+    let elements = elements.ok_or_else(|| {
+        setting.refuse(format_args!("an array of at most {MAX_ROUTES} routes like \"GET /users/{{id}}\""))
+    });
+    let route = |element: &Setting<'_>| {
+        let text = element.as_str().ok_or_else(|| element.refuse("strings like \"GET /users/{id}\""))?;
+        Pattern::parse(text)
+            .map_err(|rule| element.refuse(format_args!("patterns, and a pattern must {rule}")))
+    };
+    Some(bad.note(elements)?.iter().filter_map(|element| bad.note(route(element))).collect())
 }
 
 /// A number of bytes, or a string with a unit.
@@ -210,6 +232,7 @@ mod tests {
             name: "hello".to_owned(),
             library: None,
             source: None,
+            routes: None,
             timeout: Duration::from_secs(3),
             memory: 128 << 20,
             cpu: None,
@@ -229,6 +252,7 @@ mod tests {
             name = "thumb-2"
             library = "libthumb.so"
             source = "."
+            routes = ["GET /thumb/{name}", "example.org/"]
             timeout = "500ms"
             memory = "64MiB"
             cpu = 1.5
@@ -246,6 +270,9 @@ mod tests {
             name: "thumb-2".to_owned(),
             library: Some("libthumb.so".into()),
             source: Some(".".into()),
+            routes: Some(
+                ["GET /thumb/{name}", "example.org/"].map(|route| Pattern::parse(route).unwrap()).into(),
+            ),
             timeout: Duration::from_millis(500),
             memory: 64 << 20,
             cpu: Some(1.5),
@@ -283,9 +310,9 @@ mod tests {
             ("name = 'a'\nmemroy = 1", "2:1: there is no key memroy here; did you mean memory?"),
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
-                "2:3: there is no key colour here; the keys are name, library, source, timeout, memory, cpu, \
+                "2:3: there is no key colour here; the keys are name, library, source, routes, timeout, memory, cpu, \
                  max_request, max_response, isolation, dev, concurrency, env.\n\
-                 function.toml:3:1: there is no key aardvark here; the keys are name, library, source, timeout, \
+                 function.toml:3:1: there is no key aardvark here; the keys are name, library, source, routes, timeout, \
                  memory, cpu, max_request, max_response, isolation, dev, concurrency, env.",
             ),
             (
@@ -352,6 +379,16 @@ mod tests {
             ("name = 'a'\ndev = 'no'", "2:7: dev must be true or false; found \"no\"."),
             ("name = 'a'\nlibrary = ''", "2:11: library must be a path; found \"\"."),
             ("name = 'a'\nsource = {}", "2:10: source must be a path; found a table."),
+            (
+                "name = 'a'\nroutes = '/a'",
+                "2:10: routes must be an array of at most 64 routes like \"GET /users/{id}\"; found \"/a\".",
+            ),
+            (
+                "name = 'a'\nroutes = [7,\n  '/a',\n  'GET b']",
+                "2:11: routes must be strings like \"GET /users/{id}\"; found 7.\n\
+                 function.toml:4:3: routes must be patterns, and a pattern must have a path, which begins with a slash; \
+                 found \"GET b\".",
+            ),
             ("name = 'a'\nconcurrency = 4", "2:15: concurrency must be a table; found 4."),
             (
                 "name = 'a'\n[concurrency]\nmax = 0",

@@ -110,6 +110,14 @@ pub const RECORDED_TARGET: usize = 256;
 pub const MAX_FUNCTIONS: usize = 1024;
 /// Longest name of a function, in bytes.
 pub const MAX_FUNCTION_NAME: usize = 64;
+/// Most routes of one function.
+pub const MAX_ROUTES: usize = 64;
+/// Longest route, in bytes.
+pub const MAX_ROUTE: usize = 512;
+/// Most segments of a route's path.
+pub const MAX_ROUTE_SEGMENTS: usize = 32;
+/// Longest name of a wildcard in a route, in bytes.
+pub const MAX_ROUTE_VALUE_NAME: usize = 32;
 /// Most workers of one function.
 pub const MAX_WORKERS: usize = 1024;
 /// Most invocations waiting for a worker of one function.

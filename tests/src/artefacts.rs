@@ -40,7 +40,7 @@ pub fn plugin(package: &str) -> PathBuf {
     once(package, || cargo_build(package, "cdylib"))
 }
 
-/// A function in C, compiled against the header that authors are given. `source` is relative to the
+/// A function in C or C++, compiled against the header that authors are given. `source` is relative to the
 /// workspace.
 pub fn function(source: &str) -> PathBuf {
     once(source, || compile(&workspace().join(source)))
@@ -102,9 +102,13 @@ fn compile(source: &Path) -> PathBuf {
     let name = source.file_stem().and_then(OsStr::to_str).expect("sources have plain names");
     let (to, fresh) =
         (folder.join(format!("{name}.so")), folder.join(format!("{name}.{}", std::process::id())));
-    let output = Command::new("cc")
+    let (compiler, standard) = match source.extension().and_then(OsStr::to_str) {
+        Some("cpp") => ("c++", "-std=c++17"),
+        _ => ("cc", "-std=c11"),
+    };
+    let output = Command::new(compiler)
         .args([
-            "-std=c11",
+            standard,
             "-O1",
             "-g",
             "-Wall",
@@ -121,9 +125,9 @@ fn compile(source: &Path) -> PathBuf {
         .arg(source)
         .output();
     let output = output
-        .unwrap_or_else(|error| panic!("cannot run cc ({error}); install a C compiler (build-essential)"));
+        .unwrap_or_else(|error| panic!("cannot run {compiler} ({error}); install one (build-essential)"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cc failed on {}:\n{said}", source.display());
+    assert!(output.status.success(), "{compiler} failed on {}:\n{said}", source.display());
     // Another run may be using the old one.
     fs::rename(&fresh, &to).expect("a file can be renamed within its folder");
     to

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::artefacts;
 use crate::daemon::Daemon;
 use crate::groups::Groups;
 
@@ -68,6 +69,17 @@ impl Home {
         fs::copy(plugin, folder.join(format!("{name}.so")))
             .unwrap_or_else(|error| panic!("{} cannot be copied: {error}", plugin.display()));
         self
+    }
+
+    /// Deploys an example of `plugins/` as its own manifest has it; `plugin` is what was built of it.
+    pub fn add_example(&self, name: &str, plugin: &Path) -> &Self {
+        let path = artefacts::workspace().join("plugins").join(name).join("function.toml");
+        let manifest =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // `add` says these itself.
+        let own = |line: &&str| line.starts_with("name = ") || line.starts_with("source = ");
+        let rest: Vec<&str> = manifest.lines().filter(|line| !own(line)).collect();
+        self.add(name, plugin, &rest.join("\n"))
     }
 
     /// Writes a manifest alone; returns its directory.

@@ -1,4 +1,4 @@
-//! The functions in C, run in a host of the tests' own under the address and undefined-behaviour sanitizers:
+//! The functions in C and C++, run in a host of the tests' own under the address and undefined-behaviour sanitizers:
 //! without daemon and sandbox, so that a mistake of theirs is seen as such, and a crime succeeds.
 
 use std::fs;
@@ -16,30 +16,43 @@ fn build(test: &str, plugin: &str) -> PathBuf {
     fs::create_dir_all(&directory).expect("the target directory is writable");
     let name = Path::new(plugin).file_stem().expect("a plugin has a name");
     let executable = directory.join(name);
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let host = root().join("tests/abi-host/host.c");
+    if plugin.ends_with(".cpp") {
+        // The host is C, and stays so.
+        let object = directory.join("host.o");
+        compile("CC", "cc", &["-std=c99", "-c"], &[host], &object);
+        compile("CXX", "c++", &["-std=c++17"], &[object, root().join(plugin)], &executable);
+    } else {
+        compile("CC", "cc", &["-std=c99"], &[host, root().join(plugin)], &executable);
+    }
+    executable
+}
+
+/// Runs the compiler that `variable` names, or else `compiler`.
+fn compile(variable: &str, compiler: &str, options: &[&str], sources: &[PathBuf], to: &Path) {
+    let compiler = std::env::var(variable).unwrap_or_else(|_| compiler.to_owned());
     let output = Command::new(&compiler)
-        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"])
+        .args(options)
+        .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-O1"])
         .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"])
         .arg("-I")
         .arg(root().join("abi/include"))
-        .arg(root().join("tests/abi-host/host.c"))
-        .arg(root().join(plugin))
+        .args(sources)
         .arg("-o")
-        .arg(&executable)
+        .arg(to)
         .output()
         .unwrap_or_else(|error| {
             panic!(
-                "this test needs a C compiler, but {compiler:?} cannot be run ({error}); \
-                 install one (on Debian: build-essential) or name it in CC"
+                "this test needs a C and a C++ compiler, but {compiler:?} cannot be run ({error}); \
+                 install one (on Debian: build-essential) or name it in {variable}"
             )
         });
     assert!(
         output.status.success(),
-        "{compiler} does not build the ABI host with {plugin}; if libasan or libubsan is missing, install the \
-         compiler's sanitizers (Debian's gcc brings them):\n{}",
+        "{compiler} does not build {sources:?}; if libasan or libubsan is missing, install the compiler's \
+         sanitizers (Debian's gcc and g++ bring them):\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    executable
 }
 
 fn run(test: &str, plugin: &str) -> Output {
@@ -99,6 +112,45 @@ fn echo_answers_each_case_and_the_sanitizers_have_nothing_to_say() {
     ];
     let found = String::from_utf8(output.stdout).expect("the host prints text");
     assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn aggregate_refuses_what_is_no_csv_and_the_sanitizers_have_nothing_to_say() {
+    let output = run("aggregate", "plugins/aggregate/aggregate.cpp");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{}\n{errors}", output.status);
+    let found = String::from_utf8(output.stdout).expect("the host prints text");
+    let statuses: Vec<(&str, &str)> = found
+        .lines()
+        .filter_map(|line| line.strip_prefix("case=")?.split_once(" result=0 status="))
+        .map(|(case, rest)| (case, &rest[..3]))
+        .collect();
+    // Two bodies are a header alone; the others are no CSV, or come by another method than POST.
+    let expected = [
+        ("get", "405"),
+        ("get-bare", "405"),
+        ("empty", "400"),
+        ("binary", "400"),
+        ("mebibyte", "405"),
+        ("many-headers", "200"),
+        ("limit", "400"),
+        ("oversize", "400"),
+        ("after-oversize", "200"),
+    ];
+    assert_eq!(statuses, expected, "{found}");
+}
+
+/// The unit tests of `aggregate`.
+#[test]
+fn the_parts_of_aggregate_do_what_they_say() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-host");
+    fs::create_dir_all(&directory).expect("the target directory is writable");
+    let executable = directory.join("aggregate-tests");
+    compile("CXX", "c++", &["-std=c++17"], &[root().join("plugins/aggregate/tests.cpp")], &executable);
+    let output = Command::new(executable).output().expect("it was built");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.ends_with(" checks, 0 failures\n") && !said.starts_with("0 "), "{said}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Control<'_> {
                     if let Some(deployed) = self.versions.deployed(start.function) {
                         self.log.event(self.front.started(deployed, start.took));
                     }
-                    self.versions.worker_ready(start.function, Instant::now());
+                    self.versions.worker_ready(start.function);
                 }
                 Some((_, report)) = reports.recv() => match report {
                     FromShard::Retired { function } => self.versions.retired(function),
@@ -137,7 +137,7 @@ impl Control<'_> {
                 if let Some(deployed) = self.versions.deployed(function) {
                     self.log.event(self.front.loaded(deployed, took));
                 }
-                self.versions.loaded(function, Instant::now());
+                self.versions.loaded(function);
             }
             Event::LoadFailed { function, failure, output } => {
                 let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
@@ -193,14 +193,16 @@ impl Control<'_> {
     /// Begins a version, if there is room for it.
     fn begin(&mut self, function: Deployed, done: Option<Done>) {
         let name = function.manifest.name.clone();
-        let uid = match self.versions.objection(&function) {
+        // Those that are applied were found to agree with each other.
+        let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
+        let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),
             None => state::uids(self.config, std::slice::from_ref(&function))
                 .map(|uids| uids[0])
                 .map_err(|error| format!("{error:#}")),
         };
         match (uid, done) {
-            (Ok(uid), done) => self.versions.begin(Arc::new(function), uid, done, Instant::now()),
+            (Ok(uid), done) => self.versions.begin(Arc::new(function), uid, done),
             (Err(reason), Some(done)) => {
                 let kept = self.versions.names().contains(&name);
                 let _ = done.send(Err(NotReplaced { reason, kept }));

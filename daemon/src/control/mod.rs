@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
@@ -83,7 +83,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         if let Some(objection) = versions.objection(&function) {
             bail!("function {} cannot be served: {objection}", function.manifest.name);
         }
-        versions.begin(Arc::new(function), uid, None, Instant::now());
+        versions.begin(Arc::new(function), uid, None);
     }
     let cgroups = Cgroups::detect(&config.cgroup)?;
     let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;

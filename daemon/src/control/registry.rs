@@ -11,6 +11,7 @@ use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
 use crate::settings::{BadSettings, Mistake, Mistakes};
+use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
 
 /// What tells one state of a file from another, as far as the file system does: device, inode, time of the last
@@ -69,7 +70,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name.
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
+/// routes in conflict.
 pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
     let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
     let paths = bad.note(paths).unwrap_or_default();
@@ -83,12 +85,19 @@ pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manife
     }
     let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
     let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
-    let mut names = BTreeMap::new();
+    let mut names: BTreeMap<&str, &PathBuf> = BTreeMap::new();
     for (path, manifest) in &manifests {
         if let Some(other) = names.insert(&manifest.name, path) {
             let (name, other) = (&manifest.name, other.display());
             bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
         }
+    }
+    if names.len() == manifests.len()
+        && let Some(conflict) = conflict(manifests.iter().map(|(_, manifest)| manifest))
+    {
+        let [(other, _), (name, _)] = &conflict.sides;
+        let (path, other_path) = (names[&**name], names[&**other].display());
+        bad.add(Mistake::of(path, format_args!("{conflict}; {other} is in {other_path}")));
     }
     manifests
 }
@@ -109,7 +118,7 @@ pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
     bad.unless_any(functions)
 }
 
-/// No two of one name, and no more than there may be.
+/// No two of one name or with routes in conflict, and no more than there may be.
 pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
     if functions.len() > MAX_FUNCTIONS {
         bail!("there are {} functions; one daemon takes {MAX_FUNCTIONS}", functions.len());
@@ -125,7 +134,18 @@ pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
             );
         }
     }
+    if let Some(conflict) = conflict(functions.iter().map(|function| &function.manifest)) {
+        let directory = |name: &str| names.get(name).map(|directory| directory.display().to_string());
+        let [one, other] = conflict.sides.each_ref().map(|(name, _)| directory(name).unwrap_or_default());
+        bail!("{conflict}; they are in {one} and in {other}");
+    }
     Ok(())
+}
+
+/// Two routes that match the same requests, if there are such. The later one comes second.
+fn conflict<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Option<Conflict> {
+    let routes = (0_u32..).zip(manifests);
+    Router::new(routes.map(|(key, manifest)| (key, &*manifest.name, manifest.routes.as_ref()))).err()
 }
 
 impl Deployed {
@@ -168,9 +188,10 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
         Profile {
             name: name.as_str().into(),
+            routes: routes.clone(),
             timeout: *timeout,
             max_request: *max_request,
             max_response: *max_response,

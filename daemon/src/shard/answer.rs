@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::parse::BadRequest;
 use super::reply::{ErrorAnswer, Framing, write_error, write_response};
 use super::ring::Key;
-use super::route::NoSuchFunction;
+use super::route::NoRoute;
 use crate::outcome::Outcome;
 
 impl Shard {
@@ -71,27 +71,52 @@ impl Shard {
         self.answered(key);
     }
 
-    /// Nothing of that name.
-    pub(super) fn answer_unknown(&mut self, key: Key, nothing: &NoSuchFunction) {
+    /// No function has the path, or not the method; or the path is no text where it must be.
+    pub(super) fn answer_no_route(&mut self, key: Key, nothing: &NoRoute) {
         let Self { connections, date, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         let Some(exchange) = &connection.exchange else { return };
-        let name = Some(&*nothing.name).filter(|name| !name.is_empty());
-        let outcome = Outcome::NoSuchFunction;
+        let (status, outcome, sentence, allow) = match nothing {
+            NoRoute::NoSuchFunction { sentence, .. } => {
+                let outcome = Outcome::NoSuchFunction;
+                (outcome.status(), outcome.label(), &**sentence, None)
+            }
+            NoRoute::MethodNotAllowed { allow } => {
+                let sentence = "The path has no route for this method; the field Allow lists those it has.";
+                (405, "method_not_allowed", sentence, Some(&**allow))
+            }
+            NoRoute::Undecodable { sentence } => (400, "bad_request", &**sentence, None),
+        };
+        let function = match nothing {
+            NoRoute::NoSuchFunction { name, .. } => Some(&**name).filter(|name| !name.is_empty()),
+            NoRoute::MethodNotAllowed { .. } | NoRoute::Undecodable { .. } => None,
+        };
         write_error(
             &mut connection.output,
             &ErrorAnswer {
-                status: outcome.status(),
-                outcome: outcome.label(),
-                function: name,
+                status,
+                outcome,
+                function,
                 invocation: Some(&exchange.id),
-                sentence: &nothing.sentence,
+                sentence,
                 as_text: exchange.prefers_text,
                 retry_after: None,
-                allow: None,
+                allow,
                 framing: exchange.framing(date),
             },
         );
+        self.answered(key);
+    }
+
+    /// Which methods there are, for OPTIONS where no function answers that itself.
+    pub(super) fn answer_options(&mut self, key: Key, allow: &str) {
+        let Self { connections, date, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(exchange) = &connection.exchange else { return };
+        let headers = [(&b"allow"[..], allow.as_bytes())];
+        let framing = exchange.framing(date);
+        let written = write_response(&mut connection.output, 204, headers, &exchange.id, framing, 0);
+        debug_assert_eq!(written, Ok(false), "a list of methods is a field, and 204 has no body");
         self.answered(key);
     }
 
@@ -145,9 +170,11 @@ impl Shard {
         self.answer_and_finish(key, 408, "request_timeout", &sentence);
     }
 
+    /// In text if the head was read and said so; a head that is refused says nothing.
     fn answer_and_finish(&mut self, key: Key, status: u16, outcome: &str, sentence: &str) {
         let Self { connections, date, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
+        let exchange = connection.exchange.as_ref();
         write_error(
             &mut connection.output,
             &ErrorAnswer {
@@ -156,10 +183,15 @@ impl Shard {
                 function: None,
                 invocation: None,
                 sentence,
-                as_text: false,
+                as_text: exchange.is_some_and(|exchange| exchange.prefers_text),
                 retry_after: None,
                 allow: None,
-                framing: Framing { keep_alive: false, http10: false, head_only: false, date: Some(date) },
+                framing: Framing {
+                    keep_alive: false,
+                    http10: false,
+                    head_only: exchange.is_some_and(|exchange| exchange.head_only),
+                    date: Some(date),
+                },
             },
         );
         self.finish(key);

@@ -52,6 +52,8 @@ pub(crate) enum Receive {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub(crate) function: u32,
+    /// See [`super::route::Target`].
+    pub(crate) route: u16,
     pub(crate) id: InvocationId,
     /// Length of the head, in bytes.
     pub(crate) head: usize,
@@ -401,6 +403,7 @@ mod tests {
     fn exchange() -> Exchange {
         Exchange {
             function: 0,
+            route: crate::shard::route::Target::DEFAULT,
             id: [b'0'; 32],
             head: 10,
             length: 10,

@@ -10,6 +10,7 @@ use super::handover::patience;
 use super::parse::{Progress, parse_head};
 use super::reply::write_response;
 use super::ring::{Key, Token};
+use super::route::Route;
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -25,18 +26,29 @@ impl Shard {
         }
         // While its body arrived, its version was retired.
         let length = exchange.body(&connection.input, connection.body.as_deref()).len();
-        match self.successor(function, length) {
-            Ok(successor) => {
-                if let Some(exchange) = self.exchange(Caller::Connection(key)) {
-                    exchange.function = successor;
-                }
-                self.enter(Caller::Connection(key), successor);
+        let head = parse_head(&connection.input, &mut self.scratch.table, &mut Progress::default());
+        let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
+        let target = match self.routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => target,
+            Ok(Route::System(_) | Route::Server) => unreachable!("this is no path of a function's"),
+            Err(nothing) => {
+                self.answer_no_route(key, &nothing);
+                return;
             }
-            Err(outcome) => self.answer_outcome(key, &outcome, true),
+        };
+        let limit = self.functions.get(target.function).map_or(0, |entry| entry.profile.max_request);
+        if let Some(exchange) = &mut connection.exchange {
+            (exchange.function, exchange.route) = (target.function, target.route);
+        }
+        if length as u64 > limit {
+            self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
+        } else {
+            self.enter(Caller::Connection(key), target.function);
         }
     }
 
-    /// The version that has taken over from one that was retired, for a request with a body of this length.
+    /// The version that has taken over from one that was retired, for a request of another shard with a body of
+    /// this length.
     pub(super) fn successor(&self, retired: u32, body: usize) -> Result<u32, Outcome> {
         let name = self.functions.name(retired).ok_or(Outcome::NoSuchFunction)?;
         let key = *self.routing.present.get(name).ok_or(Outcome::NoSuchFunction)?;
@@ -131,7 +143,7 @@ impl Shard {
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         let body = exchange.body(&connection.input, connection.body.as_deref());
-        let dispatch = function.post_head(&head, body, &exchange.id, caller, *now, &mut scratch.encoded);
+        let dispatch = function.post_head(&head, body, exchange, caller, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
         connection.phase = Phase::Invoked;

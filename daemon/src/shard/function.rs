@@ -9,11 +9,13 @@ use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
 use super::reply::InvocationId;
 use super::ring::Key;
+use super::route::Pattern;
 use super::version::{Profile, Version};
 use super::wheel::TimerId;
 use crate::outcome::Outcome;
@@ -52,15 +54,34 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Of a head and its body; `encoded` takes the fields.
-    pub(crate) fn new(head: &Head<'a>, body: &'a [u8], encoded: &'a mut Vec<u8>) -> Self {
+    /// Of a head and its body; `encoded` takes the fields, those among them that tell the function which of its
+    /// routes this is.
+    pub(crate) fn new(
+        head: &Head<'a>,
+        body: &'a [u8],
+        route: Option<&Pattern>,
+        encoded: &'a mut Vec<u8>,
+    ) -> Self {
         encoded.clear();
         let mut header_count = 0;
         let mut timed = false;
         for (name, value) in head.headers.iter() {
-            timed |= name.len() == TIMING.len() && name.eq_ignore_ascii_case(TIMING);
+            if name.len() >= OURS.len() && name[..OURS.len()].eq_ignore_ascii_case(OURS) {
+                if !name.eq_ignore_ascii_case(TIMING) {
+                    continue;
+                }
+                timed = true;
+            }
             RequestView::encode_header(encoded, name, value);
             header_count += 1;
+        }
+        if let Some(pattern) = route {
+            RequestView::encode_header(encoded, ROUTE, pattern.as_str().as_bytes());
+            header_count += 1;
+            for (field, value) in pattern.values(head.path) {
+                RequestView::encode_header(encoded, field.as_bytes(), &value);
+                header_count += 1;
+            }
         }
         Self {
             method: head.method,
@@ -185,6 +206,10 @@ pub(crate) struct Function {
     depth: u32,
 }
 
+/// Fields that begin so are the daemon's word, and not passed on from a client; but for [`TIMING`].
+const OURS: &[u8] = b"x-hairtrigger-";
+/// Tells a function which of its routes led to it.
+const ROUTE: &[u8] = b"x-hairtrigger-route";
 /// A request with this field is answered with Server-Timing.
 const TIMING: &[u8] = b"x-hairtrigger-timing";
 /// An average of fewer invocations says nothing.
@@ -360,7 +385,7 @@ impl Function {
         &mut self,
         head: &Head<'_>,
         body: &[u8],
-        id: &InvocationId,
+        exchange: &Exchange,
         caller: Caller,
         now: u64,
         scratch: &mut Vec<u8>,
@@ -368,7 +393,13 @@ impl Function {
         if !self.pool.has_room() {
             return Dispatch::Wait;
         }
-        self.post(&Request::new(head, body, scratch), id, caller, now)
+        let request = Request::new(head, body, self.route(exchange), scratch);
+        self.post(&request, &exchange.id, caller, now)
+    }
+
+    /// Which of its routes a request came by, if its manifest says any.
+    pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Pattern> {
+        self.profile.routes.as_ref()?.get(usize::from(exchange.route))
     }
 
     /// Posts a request to a worker, if one is free.

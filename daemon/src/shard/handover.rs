@@ -158,7 +158,7 @@ impl Shard {
             Some(_) => &[][..],
             None => exchange.body(&connection.input, connection.body.as_deref()),
         };
-        let request = Request::new(&head, body, &mut scratch.encoded);
+        let request = Request::new(&head, body, entry.route(&exchange), &mut scratch.encoded);
         let parts = [request.method, request.path, request.query, request.headers];
         let method = request.method.len();
         let path = method + request.path.len();

@@ -18,7 +18,9 @@ use hairtrigger_sandbox::limits::{MAX_HEAD, MAX_HEADERS, MAX_REQUEST_LINE};
 
 pub(crate) use error::BadRequest;
 pub(super) use error::field_line;
+pub(super) use host::{is_authority, split as split_authority};
 use target::Target;
+pub(super) use target::decoded;
 
 // Fields are remembered as 16-bit offsets.
 const _: () = assert!(MAX_HEAD <= u16::MAX as usize);

@@ -14,7 +14,7 @@ use super::connection::{Connection, Exchange, Phase, Receive, Stamps};
 use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::ring::{Completion, Key};
-use super::route::{Route, is_local};
+use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
 use super::{Alarm, Door, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
@@ -198,12 +198,9 @@ impl Shard {
                 return Next::Wait;
             }
         };
-        if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
-            self.answer_foreign_host(key);
-            return Next::Wait;
-        }
         let mut exchange = Exchange {
             function: u32::MAX,
+            route: Target::DEFAULT,
             id: ids.next(),
             head: head.head_len,
             length: head.head_len,
@@ -215,12 +212,18 @@ impl Shard {
             prefers_text: head.prefers_text,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
+        if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
+            connection.exchange = Some(exchange);
+            self.answer_foreign_host(key);
+            return Next::Wait;
+        }
         let body = head.body;
         let wants_continue = head.expect_continue;
-        match routing.router.resolve(head.path) {
-            Ok(Route::Function(index)) => {
-                exchange.function = index.0;
-                let Some(function) = functions.get_mut(index.0) else {
+        match routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => {
+                exchange.function = target.function;
+                exchange.route = target.route;
+                let Some(function) = functions.get_mut(target.function) else {
                     unreachable!("what is routed was begun, and is retired only once it is routed no more")
                 };
                 let limit = function.profile.max_request;
@@ -246,16 +249,15 @@ impl Shard {
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
                     let body = exchange.body(&connection.input, None);
-                    let id = &exchange.id;
                     let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake } =
-                        function.post_head(&head, body, id, caller, *now, &mut scratch.encoded)
+                        function.post_head(&head, body, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         connection.exchange = Some(exchange);
                         connection.phase = Phase::Invoked;
                         connection.deadline = u64::MAX;
-                        self.posted(index.0, slot, wake);
+                        self.posted(target.function, slot, wake);
                         return Next::Wait;
                     }
                 }
@@ -271,11 +273,22 @@ impl Shard {
                 self.answer_system(key, healthy);
                 Next::Again
             }
-            Err(nothing) => {
+            Ok(Route::Server) => {
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };
                 connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
-                self.answer_unknown(key, &nothing);
+                self.answer_options(key, SERVER_ALLOWS);
+                Next::Again
+            }
+            Err(nothing) => {
+                let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                let options = head.method == b"OPTIONS";
+                connection.decline_body(&mut exchange, body, spare);
+                connection.exchange = Some(exchange);
+                match &nothing {
+                    NoRoute::MethodNotAllowed { allow } if options => self.answer_options(key, allow),
+                    nothing => self.answer_no_route(key, nothing),
+                }
                 Next::Again
             }
         }

@@ -1,104 +1,249 @@
-//! Path → function: the first segment is the function's name. Pure.
+//! Method, host and path → function. Pure.
+//!
+//! The rules are those of Go's `ServeMux`: of the routes that match a request the most specific one has it, in
+//! whatever order they were written, and two routes of which neither is more specific do not stand side by side.
+
+mod conflict;
+mod pattern;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hairtrigger_sandbox::limits::MAX_FUNCTION_NAME;
 
+use super::parse::split_authority;
 use crate::suggest;
+pub(crate) use conflict::Conflict;
+pub(crate) use pattern::Pattern;
+use pattern::{Segment, canonical};
+use tree::Node;
 
-/// Up to so many functions are compared one after the other; beyond, by halves.
-const FEW: usize = 16;
+/// A function, and which of its routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The function's key.
+    pub(crate) function: u32,
+    /// Position in the routes that its manifest says; [`Target::DEFAULT`] if it says none.
+    pub(crate) route: u16,
+}
 
-/// The key of a version of a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FunctionIndex(pub(crate) u32);
+impl Target {
+    /// For functions that have the paths of their names.
+    pub(crate) const DEFAULT: u16 = u16::MAX;
+}
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
     /// To a function.
-    Function(FunctionIndex),
+    Function(Target),
     /// To the daemon itself: the path behind `/_/`.
     System(&'p [u8]),
+    /// To nobody: it asks what this server can do (`OPTIONS *`).
+    Server,
 }
 
-/// The path names nothing that is loaded.
+/// Why a request goes nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NoSuchFunction {
-    /// The name asked for, printable and of bounded length; empty for the path `/`.
-    pub(crate) name: String,
-    /// The sentence that answers the client.
-    pub(crate) sentence: String,
+pub(crate) enum NoRoute {
+    /// No function has this path.
+    NoSuchFunction {
+        /// The path's first segment, printable and of bounded length; empty for the path `/`.
+        name: String,
+        /// The sentence that answers the client.
+        sentence: String,
+    },
+    /// A function has this path, but not this method.
+    MethodNotAllowed {
+        /// The methods that it has, as the field Allow lists them.
+        allow: String,
+    },
+    /// A part of the path that the function would get as a value is not text.
+    Undecodable {
+        /// The sentence that answers the client.
+        sentence: String,
+    },
 }
 
-/// The functions by name. Built once per change, then only read.
-#[derive(Clone, Debug, Default)]
+/// What may be asked of the server as a whole, as the field Allow lists it.
+pub(crate) const SERVER_ALLOWS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Finds the function of a request. Built once per change, then only read.
+#[derive(Debug, Default)]
 pub(crate) struct Router {
-    /// Sorted by name.
-    functions: Vec<(Box<[u8]>, FunctionIndex)>,
+    /// The routes without a host.
+    everywhere: Node,
+    /// The others, by host.
+    hosts: BTreeMap<Box<str>, Node>,
+    /// The routes that functions say, to read values by; none for those of a function that says none.
+    patterns: BTreeMap<u32, Arc<[Pattern]>>,
+    /// Names, for suggestions; with the first route of those that have not the path of their name.
+    names: Vec<(Box<str>, Option<Box<str>>)>,
 }
 
 impl Router {
-    /// A router for functions by key and name. Names are unique: manifests see to that.
-    pub(crate) fn keyed<'n>(functions: impl IntoIterator<Item = (u32, &'n str)>) -> Self {
-        let entry = |(key, name): (u32, &str)| (Box::from(name.as_bytes()), FunctionIndex(key));
-        let mut functions: Vec<_> = functions.into_iter().map(entry).collect();
-        functions.sort_unstable();
-        debug_assert!(functions.windows(2).all(|pair| pair[0].0 != pair[1].0), "names are unique");
-        Self { functions }
+    /// A router for functions: key, name and the routes that its manifest says. Without such, `/name` and all below
+    /// it. Names are unique: manifests see to that.
+    ///
+    /// # Errors
+    /// Two routes match the same requests, and neither is more specific.
+    pub(crate) fn new<'n>(
+        functions: impl IntoIterator<Item = (u32, &'n str, Option<&'n Arc<[Pattern]>>)>,
+    ) -> Result<Self, Conflict> {
+        let mut router = Self::default();
+        let mut routes: Vec<(&str, Target, Pattern)> = Vec::new();
+        for (function, name, said) in functions {
+            let first =
+                said.map(|said| said.first().map_or_else(|| "nothing".into(), |route| route.as_str().into()));
+            router.names.push((name.into(), first));
+            match said {
+                None => {
+                    let target = Target { function, route: Target::DEFAULT };
+                    routes.extend(Pattern::defaults(name).map(|pattern| (name, target, pattern)));
+                }
+                Some(said) => {
+                    router.patterns.insert(function, Arc::clone(said));
+                    let target = |route| Target { function, route };
+                    routes.extend((0..).zip(&**said).map(|(n, pattern)| (name, target(n), pattern.clone())));
+                }
+            }
+        }
+        check(&routes)?;
+        for (_, target, pattern) in &routes {
+            let node = match &pattern.host {
+                None => &mut router.everywhere,
+                Some(host) => router.hosts.entry(host.clone()).or_default(),
+            };
+            node.insert(pattern, *target);
+        }
+        Ok(router)
     }
 
-    /// A router for `names`, whose positions become the keys.
-    #[cfg(test)]
-    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        Self::keyed((0..).zip(names))
-    }
-
-    /// Where a request for `path` goes. Names are compared byte by byte: `%68ello` is not `hello`.
-    pub(crate) fn resolve<'p>(&self, path: &'p [u8]) -> Result<Route<'p>, NoSuchFunction> {
-        let path = path.strip_prefix(b"/").unwrap_or(path);
-        let end = memchr::memchr(b'/', path).unwrap_or(path.len());
-        let name = &path[..end];
-        if name.first() == Some(&b'_') {
-            return match path.strip_prefix(b"_/") {
+    /// Where a request goes. `host` may have a port; `path` is as the parser gives it.
+    pub(crate) fn resolve<'p>(
+        &self,
+        method: &[u8],
+        host: Option<&[u8]>,
+        path: &'p [u8],
+    ) -> Result<Route<'p>, NoRoute> {
+        if path == b"*" {
+            return Ok(Route::Server);
+        }
+        let canonical = canonical(path);
+        let segments = canonical.strip_prefix(b"/").unwrap_or(&canonical);
+        if segments.first() == Some(&b'_') {
+            return match path.strip_prefix(b"/_/") {
                 Some(rest) => Ok(Route::System(rest)),
-                None => Err(self.nothing(name)),
+                None => Err(self.nothing(path)),
             };
         }
-        match self.find(name) {
-            Some(index) => Ok(Route::Function(index)),
-            None => Err(self.nothing(name)),
+        let special = self.of_host(host);
+        let found = special.and_then(|node| node.find(Some(segments), method));
+        let found = found.or_else(|| self.everywhere.find(Some(segments), method));
+        let Some(target) = found else { return Err(self.refusal(special, segments, path)) };
+        if target.route != Target::DEFAULT
+            && let Some(name) = self.pattern(target).and_then(|pattern| pattern.undecodable(path))
+        {
+            let sentence =
+                format!("The part of the path that is {name} must be UTF-8 without control characters.");
+            return Err(NoRoute::Undecodable { sentence });
         }
+        Ok(Route::Function(target))
     }
 
-    fn find(&self, name: &[u8]) -> Option<FunctionIndex> {
-        let at = if self.functions.len() <= FEW {
-            self.functions.iter().position(|(known, _)| **known == *name)?
-        } else {
-            self.functions.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?
-        };
-        Some(self.functions[at].1)
+    /// The route that led to a function, unless that is the path of its name.
+    pub(crate) fn pattern(&self, target: Target) -> Option<&Pattern> {
+        self.patterns.get(&target.function)?.get(usize::from(target.route))
+    }
+
+    fn of_host(&self, host: Option<&[u8]>) -> Option<&Node> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        let (name, _) = split_authority(host?);
+        self.hosts.get(&*str::from_utf8(name).ok()?.to_ascii_lowercase())
     }
 
     #[cold]
-    fn nothing(&self, name: &[u8]) -> NoSuchFunction {
+    fn refusal(&self, special: Option<&Node>, segments: &[u8], path: &[u8]) -> NoRoute {
+        let mut methods = Vec::new();
+        for node in special.into_iter().chain([&self.everywhere]) {
+            node.methods(Some(segments), &mut methods);
+        }
+        if methods.is_empty() {
+            return self.nothing(path);
+        }
+        let mut methods = BTreeSet::from_iter(methods);
+        if methods.contains("GET") {
+            methods.insert("HEAD");
+        }
+        methods.insert("OPTIONS");
+        NoRoute::MethodNotAllowed { allow: Vec::from_iter(methods).join(", ") }
+    }
+
+    #[cold]
+    fn nothing(&self, path: &[u8]) -> NoRoute {
+        let path = canonical(path);
+        let name = path.split(|&byte| byte == b'/').nth(1).unwrap_or_default();
         if name.is_empty() {
             let sentence = "The path names no function; ask for /<function>.".to_owned();
-            return NoSuchFunction { name: String::new(), sentence };
+            return NoRoute::NoSuchFunction { name: String::new(), sentence };
         }
         let whole = name.len() <= MAX_FUNCTION_NAME;
+        let underscore = name.starts_with(b"_");
         let name = name[..name.len().min(MAX_FUNCTION_NAME)].escape_ascii().to_string();
-        let sentence = if name.starts_with('_') {
+        let known = || self.names.iter().map(|(name, _)| &**name);
+        let routed =
+            self.names.iter().find(|(known, _)| **known == *name).and_then(|(_, route)| route.as_deref());
+        let sentence = if underscore {
             "Names that begin with an underscore are the daemon's; its own paths begin with /_/.".to_owned()
         } else if !whole {
             format!("There is no function {name}…; names have at most {MAX_FUNCTION_NAME} bytes.")
+        } else if let Some(route) = routed {
+            format!("No route leads here; function {name} has {route}.")
+        } else if known().any(|known| *known == *name) {
+            format!("No route leads here; ask for /{name}.")
         } else {
-            let known = self.functions.iter().filter_map(|(known, _)| std::str::from_utf8(known).ok());
-            match suggest::nearest(&name, known) {
+            match suggest::nearest(&name, known()) {
                 Some(near) => format!("There is no function {name}; did you mean {near}?"),
                 None => format!("There is no function {name}; check the name in the path."),
             }
         };
-        NoSuchFunction { name, sentence }
+        NoRoute::NoSuchFunction { name, sentence }
     }
+}
+
+/// Holds every two routes against each other that could meet: those with the same first literal, and those that begin
+/// with a wildcard with all others.
+fn check(routes: &[(&str, Target, Pattern)]) -> Result<(), Conflict> {
+    let mut literals: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    let mut wildcards = Vec::new();
+    for (at, (name, _, pattern)) in routes.iter().enumerate() {
+        let against = |&earlier: &usize| {
+            let (other, _, other_pattern) = &routes[earlier];
+            conflict::between((other, other_pattern), (name, pattern))
+        };
+        let found = match &pattern.segments[0] {
+            Segment::Literal(first) => {
+                let same = literals.entry(first).or_default();
+                let found = same.iter().chain(&wildcards).find_map(against);
+                same.push(at);
+                found
+            }
+            Segment::One(_) | Segment::Rest(_) => {
+                let found = literals.values().flatten().chain(&wildcards).find_map(against);
+                wildcards.push(at);
+                found
+            }
+        };
+        if let Some(conflict) = found {
+            return Err(conflict);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a Host names this machine: what a page of another site cannot make a browser send, whatever its
@@ -112,101 +257,4 @@ pub(crate) fn is_local(host: &[u8]) -> bool {
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost")
         || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::collection::{btree_set, vec};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn sentence(router: &Router, path: &str) -> String {
-        router.resolve(path.as_bytes()).unwrap_err().sentence
-    }
-
-    #[test]
-    fn the_first_segment_is_the_function() {
-        let router = Router::new(["hello", "echo"]);
-        let hello = Ok(Route::Function(FunctionIndex(0)));
-        for path in ["/hello", "/hello/", "/hello/a/b", "/hello//_/"] {
-            assert_eq!(router.resolve(path.as_bytes()), hello, "{path}");
-        }
-        assert_eq!(router.resolve(b"/echo"), Ok(Route::Function(FunctionIndex(1))));
-        for path in
-            ["/", "//hello", "/Hello", "/%68ello", "/hello%2fa", "/hello.", "/hell", "/helloo", "/./hello"]
-        {
-            assert!(router.resolve(path.as_bytes()).is_err(), "{path}");
-        }
-    }
-
-    #[test]
-    fn only_this_machine_is_local() {
-        for host in ["localhost", "LocalHost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]:8080", "[::1]"] {
-            assert!(is_local(host.as_bytes()), "{host}");
-        }
-        for host in ["", "example.org", "localhost.example.org:80", "10.0.0.1:8080", "[::2]:1", "127.0.0.1.x"]
-        {
-            assert!(!is_local(host.as_bytes()), "{host}");
-        }
-    }
-
-    #[test]
-    fn underscores_are_the_daemons() {
-        // A manifest refuses such a name; the router does not depend on that.
-        let router = Router::new(["_", "_secret"]);
-        assert_eq!(router.resolve(b"/_/health"), Ok(Route::System(b"health")));
-        assert_eq!(router.resolve(b"/_/"), Ok(Route::System(b"")));
-        assert!(router.resolve(b"/_").is_err());
-        assert!(router.resolve(b"/_secret/x").is_err());
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let router = Router::new(["hello", "echo"]);
-        assert_eq!(sentence(&router, "/helo/x"), "There is no function helo; did you mean hello?");
-        assert_eq!(sentence(&router, "/world"), "There is no function world; check the name in the path.");
-        assert_eq!(sentence(&router, "/"), "The path names no function; ask for /<function>.");
-        assert_eq!(
-            sentence(&router, "/\"\x1b"),
-            "There is no function \\\"\\x1b; check the name in the path."
-        );
-        assert_eq!(
-            sentence(&router, "/_metrics"),
-            "Names that begin with an underscore are the daemon's; its own paths begin with /_/."
-        );
-        let long = format!("/{}", "h".repeat(MAX_FUNCTION_NAME + 1));
-        let expected = format!("There is no function {}…; names have at most 64 bytes.", &long[1..65]);
-        assert_eq!(sentence(&router, &long), expected);
-    }
-
-    proptest! {
-        /// Few and many functions, which are looked up differently.
-        #[test]
-        fn each_name_and_no_other_is_found(
-            names in btree_set("[a-d]{1,4}", 0..60),
-            order in any::<prop::sample::Index>(),
-            others in vec("[a-e]{0,5}", 0..20),
-        ) {
-            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-            if !names.is_empty() {
-                let middle = order.index(names.len());
-                names.rotate_left(middle);
-            }
-            let router = Router::new(names.iter().copied());
-            for name in names.iter().copied().chain(others.iter().map(String::as_str)) {
-                let expected = names.iter().position(|known| *known == name);
-                let expected = expected.map(|at| Route::Function(FunctionIndex(u32::try_from(at).unwrap())));
-                let path = format!("/{name}/x");
-                prop_assert_eq!(router.resolve(path.as_bytes()).ok(), expected);
-            }
-        }
-
-        #[test]
-        fn any_path_is_answered(path in vec(any::<u8>(), 0..100)) {
-            if let Err(nothing) = Router::new(["hello"]).resolve(&path) {
-                prop_assert!(nothing.sentence.chars().all(|c| !c.is_control()));
-            }
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::route::Router;
+use super::route::{Pattern, Router};
 
 /// Where requests go at present. Made once for each change, and then only read, by all shards.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct Routing {
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) name: Arc<str>,
+    /// The routes that its manifest says; `None`: the path of its name and all below it.
+    pub(crate) routes: Option<Arc<[Pattern]>>,
     pub(crate) timeout: Duration,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
@@ -132,6 +134,7 @@ mod tests {
     fn version(key: u32, provisioned: u16, max: u16, shards: u16) -> Version {
         let profile = Profile {
             name: "f".into(),
+            routes: None,
             timeout: Duration::from_secs(1),
             max_request: 0,
             max_response: 0,

@@ -225,7 +225,7 @@ fn a_name_that_is_nobodys_gets_the_nearest_one() {
     for (path, function, sentence) in [
         ("/ecko/a", "ecko", "There is no function ecko; did you mean echo?"),
         ("/zzzzzz", "zzzzzz", "There is no function zzzzzz; check the name in the path."),
-        ("/%65cho", "%65cho", "There is no function %65cho; check the name in the path."),
+        ("/%45cho", "Echo", "There is no function Echo; did you mean echo?"),
     ] {
         connection.get(path).assert_outcome(function, 404, "no_such_function", sentence);
     }
@@ -271,5 +271,8 @@ fn an_error_is_json_unless_the_client_would_rather_read_text() {
     for accept in ["", "Accept: */*\r\n", "Accept: application/json\r\n"] {
         assert_eq!(ask(accept).json()["outcome"], "no_such_function", "{accept}");
     }
+    // A head that is refused has not said anything that counts.
+    let refused = "GET /echo HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\nContent-Length: x\r\n\r\n";
+    assert_eq!(daemon.connect().send(refused).receive().json()["outcome"], "bad_request");
     daemon.stop();
 }

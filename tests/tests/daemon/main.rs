@@ -1,13 +1,14 @@
 //! What the daemon does, feature by feature: the real one, started as an operator starts it, asked over
 //! real connections, and looked at through `/proc` and the control groups.
 //!
-//! It needs root, control groups, a C compiler, curl and ImageMagick; what is missing is named by the test
-//! that needs it.
+//! It needs root, control groups, a C and a C++ compiler, curl, ImageMagick, OpenSSL and Python; what is missing
+//! is named by the test that needs it.
 
 // In the order in which a reader would ask.
 mod serving;
 
 mod bodies;
+mod routes;
 
 mod bad_manifests;
 mod bad_plugins;
@@ -24,7 +25,10 @@ mod idle;
 mod life;
 
 mod dev;
+
+mod aggregate;
 mod thumbnail;
+mod webhook;
 
 /// Functions in C, by the name of their source in `tests/functions/`.
 fn own(name: &str) -> std::path::PathBuf {

@@ -27,7 +27,7 @@ static BYTES: [u8; 256] = {
 };
 
 /// Whether this is a host with an optional port. It may be empty, as a Host field may.
-pub(super) fn is_authority(authority: &[u8]) -> bool {
+pub(in crate::shard) fn is_authority(authority: &[u8]) -> bool {
     let kinds = authority.iter().fold(0, |kinds, &byte| kinds | BYTES[usize::from(byte)]);
     if kinds & (ALIEN | MARK) == 0 {
         return true;

@@ -113,7 +113,7 @@ fn check_path(path: &[u8]) -> Result<(), BadRequest> {
 }
 
 /// The byte that two hexadecimal digits stand for.
-pub(crate) fn decoded(high: u8, low: u8) -> Option<u8> {
+pub(in crate::shard) fn decoded(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(high)? << 4 | digit(low)?)
 }
