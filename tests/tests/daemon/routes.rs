@@ -104,7 +104,7 @@ fn routes_in_conflict_keep_the_daemon_from_starting() {
     let folder = home.functions();
     let folder = folder.display();
     assert_eq!(
-        home.refusal(),
+        home.refusal(3),
         [format!(
             "hairtrigger: {folder}/two/function.toml: the route /things/{{id}} of function one and the route GET \
              /{{kind}}/7 of function two both match GET /things/7, and neither is more specific; one is in \
