@@ -42,6 +42,9 @@ pub(super) fn last_words(text: String) {
 
 impl Front for Lines {
     fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String {
+        if let Some(address) = addresses.first() {
+            let _ = self.address.set(*address);
+        }
         let mut lines = Vec::new();
         if removed != &Removed::default() {
             lines.push(format!(
@@ -49,11 +52,8 @@ impl Front for Lines {
                 removed.processes, removed.groups
             ));
         }
-        if let Some(first) = addresses.first() {
-            let _ = self.address.set(*first);
-        }
         lines.extend(addresses.iter().map(|address| format!("serving on http://{address}")));
-        lines.extend(socket.map(|path| format!("serving on {}", path.display())));
+        lines.extend(socket.map(|path| format!("serving on the unix socket {}", path.display())));
         lines.join("\n")
     }
 

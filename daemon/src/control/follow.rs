@@ -193,7 +193,7 @@ impl Control<'_> {
     /// Begins a version, if there is room for it.
     fn begin(&mut self, function: Deployed, done: Option<Done>) {
         let name = function.manifest.name.clone();
-        // Those that are applied were found to agree with each other.
+        // What comes as a whole was checked as a whole.
         let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
         let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),

@@ -43,7 +43,7 @@ use watched::Watched;
 
 /// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
 pub(crate) trait Front {
-    /// The daemon serves on these addresses and this unix socket; its functions are still loading.
+    /// The daemon serves on these addresses, and on a unix socket; its functions are still loading.
     fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String;
     /// A function is loaded.
     fn loaded(&self, function: &Deployed, took: Duration) -> String;
@@ -64,6 +64,7 @@ pub(crate) struct Launch<'l> {
     /// What it is asked for while it runs.
     pub(crate) wishes: Wishes,
 }
+
 /// The host, or who started the daemon, does not allow what confines functions.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]

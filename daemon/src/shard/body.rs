@@ -133,6 +133,11 @@ impl Body {
         }
     }
 
+    /// What has arrived, for good.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What has arrived.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

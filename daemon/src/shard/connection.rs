@@ -403,7 +403,7 @@ mod tests {
     fn exchange() -> Exchange {
         Exchange {
             function: 0,
-            route: crate::shard::route::Target::DEFAULT,
+            route: 0,
             id: [b'0'; 32],
             head: 10,
             length: 10,

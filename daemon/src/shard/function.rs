@@ -393,13 +393,8 @@ impl Function {
         if !self.pool.has_room() {
             return Dispatch::Wait;
         }
-        let request = Request::new(head, body, self.route(exchange), scratch);
+        let request = Request::new(head, body, self.profile.route(exchange), scratch);
         self.post(&request, &exchange.id, caller, now)
-    }
-
-    /// Which of its routes a request came by, if its manifest says any.
-    pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Pattern> {
-        self.profile.routes.as_ref()?.get(usize::from(exchange.route))
     }
 
     /// Posts a request to a worker, if one is free.

@@ -3,7 +3,6 @@
 
 use hairtrigger_sandbox::limits::MAX_HANDS;
 
-use super::body::Body;
 use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Request, Status};
 use super::inbox::ToShard;
@@ -29,8 +28,6 @@ pub(crate) struct Parcel {
     header_count: u32,
     timed: bool,
     body: Vec<u8>,
-    /// In the place of `body`, if it has a buffer of its own.
-    own_body: Option<Box<Body>>,
     /// Shards that have had it.
     hands: u8,
     /// The timer that ends its wait for a worker.
@@ -56,7 +53,7 @@ impl Parcel {
             query: &self.head[path..query],
             headers: &self.head[query..],
             header_count: self.header_count,
-            body: self.own_body.as_deref().map_or(&self.body, Body::bytes),
+            body: &self.body,
             timed: self.timed,
         }
     }
@@ -151,14 +148,12 @@ impl Shard {
         let Some(entry) = functions.get_mut(function) else { return };
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        // A body with a buffer of its own moves, unless the kernel still receives into that: the connection has
-        // no more use for it.
-        let own_body = connection.body.take_if(|_| connection.receive != Receive::Direct);
-        let body = match own_body {
-            Some(_) => &[][..],
-            None => exchange.body(&connection.input, connection.body.as_deref()),
-        };
-        let request = Request::new(&head, body, entry.route(&exchange), &mut scratch.encoded);
+        // A body with a buffer of its own goes as it is, unless the kernel still receives into that.
+        let own = connection.body.take_if(|_| connection.receive != Receive::Direct);
+        let own = own.map(|body| body.into_bytes());
+        let body =
+            own.unwrap_or_else(|| exchange.body(&connection.input, connection.body.as_deref()).to_vec());
+        let request = Request::new(&head, &body, entry.profile.route(&exchange), &mut scratch.encoded);
         let parts = [request.method, request.path, request.query, request.headers];
         let method = request.method.len();
         let path = method + request.path.len();
@@ -171,8 +166,7 @@ impl Shard {
             ends: [method, path, path + request.query.len()],
             header_count: request.header_count,
             timed: request.timed,
-            body: body.to_vec(),
-            own_body,
+            body,
             hands: 1,
             timer: None,
         });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::connection::Exchange;
 use super::route::{Pattern, Router};
 
 /// Where requests go at present. Made once for each change, and then only read, by all shards.
@@ -28,6 +29,13 @@ pub(crate) struct Profile {
     pub(crate) provisioned: u16,
     pub(crate) max: u16,
     pub(crate) queue: usize,
+}
+
+impl Profile {
+    /// The route of its manifest that led a request here, if its manifest says routes.
+    pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Pattern> {
+        self.routes.as_ref()?.get(usize::from(exchange.route))
+    }
 }
 
 /// One version of one function.

@@ -71,6 +71,7 @@ pub(super) fn run(options: Options) -> Result<()> {
     let mut config = Config::for_functions(directory);
     config.listen = vec![options.listen];
     config.set_state(state);
+    // Nobody asks for anything.
     let (_, wishes) = commands();
     let front = Lines::new(true);
     control::run(Launch { config: &config, functions, front: &front, local_only: true, wishes })
