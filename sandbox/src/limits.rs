@@ -103,6 +103,8 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Longest target, and method, that the record of an invocation keeps, in bytes.
 pub const RECORDED_TARGET: usize = 256;
+/// Records of invocations that wait to be read; what comes on top is counted and dropped.
+pub const RECORDS: usize = 8 * 1024;
 
 // ---- functions ----------------------------------------------------------------------------------
 

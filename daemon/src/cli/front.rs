@@ -9,6 +9,7 @@ use hairtrigger_sandbox::cgroup::Removed;
 
 use crate::control::Front;
 use crate::control::registry::Deployed;
+use crate::shard::record::Record;
 
 /// One line an event.
 #[derive(Debug, Default)]
@@ -80,5 +81,22 @@ impl Front for Lines {
             }
             None => format!("function {name} cannot be served: {reason}"),
         }
+    }
+
+    fn invoked(&self, record: &Record) -> String {
+        let Record { function, method, target, status, outcome, start, .. } = record;
+        let id = String::from_utf8_lossy(&record.invocation);
+        let sentence = record.sentence.as_ref().map_or(String::new(), |sentence| format!(" {sentence}"));
+        let us = |nanoseconds: u64| nanoseconds / 1000;
+        format!(
+            "{id} {function} {method} {target} {status} {outcome} {start} queue {} begin {} run {} send {} us, {} B \
+             in, {} B out{sentence}",
+            us(record.queue),
+            us(record.begin),
+            us(record.run),
+            us(record.send),
+            record.request_bytes,
+            record.response_bytes,
+        )
     }
 }

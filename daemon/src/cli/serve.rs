@@ -13,5 +13,12 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
     // Nobody asks for anything.
     let (_, wishes) = commands();
     let front = Lines::new(false);
-    control::run(Launch { config: &config, functions, front: &front, local_only: false, wishes })
+    control::run(Launch {
+        config: &config,
+        functions,
+        front: &front,
+        local_only: false,
+        wishes,
+        records: false,
+    })
 }

@@ -17,6 +17,7 @@ use super::versions::{Done, Effect, Versions};
 use super::{Front, output, sink, state, watched};
 use crate::config::Config;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
+use crate::shard::record::{Record, Records};
 
 /// What ended the shards, and so the control thread's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Ears {
     pub(super) wishes: Wishes,
     /// Of the shards, by number.
     pub(super) ends: Vec<watched::Ended>,
+    /// Of invocations, if the front wants to know.
+    pub(super) records: Option<Arc<Records>>,
 }
 
 /// The state of the control thread.
@@ -50,7 +53,7 @@ pub(super) struct Control<'c> {
 impl Control<'_> {
     /// Follows everything until the shards have ended.
     pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
-        let Ears { heard, mut reports, mut wishes, ends } = ears;
+        let Ears { heard, mut reports, mut wishes, ends, records } = ears;
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -98,6 +101,12 @@ impl Control<'_> {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
                         output::follow(name.into(), output.pipe, self.log.clone());
+                    }
+                }
+                (record, lost) = next_record(records.as_deref()) => {
+                    self.log.event(self.front.invoked(&record));
+                    if lost > 0 {
+                        self.log.event(format!("{lost} more invocations were too many to tell of"));
                     }
                 }
                 Some(wish) = wishes.recv(), if end == End::Untold => self.obey(wish),
@@ -211,6 +220,14 @@ impl Control<'_> {
                 self.log.event(format!("Function {name} cannot be served as it is now: {reason}."));
             }
         }
+    }
+}
+
+/// The next record and how many were lost before it; never, if there are none.
+async fn next_record(records: Option<&Records>) -> (Record, u64) {
+    match records {
+        Some(records) => records.next().await,
+        None => std::future::pending().await,
     }
 }
 

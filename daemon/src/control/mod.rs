@@ -31,6 +31,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::Config;
 use crate::shard::inbox::{Inbox, Report, ToShard};
+use crate::shard::record::{Record, Records};
 use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
@@ -51,6 +52,8 @@ pub(crate) trait Front {
     fn started(&self, function: &Deployed, took: Duration) -> String;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
+    /// An invocation is over.
+    fn invoked(&self, record: &Record) -> String;
 }
 
 /// What a daemon is started with.
@@ -63,6 +66,8 @@ pub(crate) struct Launch<'l> {
     pub(crate) local_only: bool,
     /// What it is asked for while it runs.
     pub(crate) wishes: Wishes,
+    /// Whether the front is told of each invocation.
+    pub(crate) records: bool,
 }
 
 /// The host, or who started the daemon, does not allow what confines functions.
@@ -72,7 +77,8 @@ pub(crate) struct CannotConfine(pub(crate) String);
 
 /// Runs the daemon until a signal ends it.
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
-    let Launch { config, functions, front, local_only, wishes } = launch;
+    let Launch { config, functions, front, local_only, wishes, records } = launch;
+    let records = records.then(|| Arc::new(Records::new()));
     require_root()?;
     require_confinements(config)?;
     raise_descriptor_limit();
@@ -124,6 +130,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
             warden: sandbox.handle(),
             local_only,
             timeouts: config.timeouts,
+            records: records.clone(),
         });
         match started {
             Ok(Watched { thread, ended }) => {
@@ -137,7 +144,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
     }
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends }));
+    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends, records }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();

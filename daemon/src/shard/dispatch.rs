@@ -6,8 +6,9 @@ use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
 
 use super::connection::{Connection, Exchange, Phase};
 use super::function::{Caller, Dispatch, Flight, Status};
-use super::handover::patience;
+use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
+use super::record::Told;
 use super::reply::write_response;
 use super::ring::{Key, Token};
 use super::route::Route;
@@ -144,8 +145,10 @@ impl Shard {
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         let body = exchange.body(&connection.input, connection.body.as_deref());
         let dispatch = function.post_head(&head, body, exchange, caller, *now, &mut scratch.encoded);
-        let Dispatch::Posted { slot, wake } = dispatch else { return false };
+        let Dispatch::Posted { slot, wake, timed } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
+        exchange.timed = timed;
+        exchange.start = function.start_of(slot, exchange.stamps.queued);
         connection.phase = Phase::Invoked;
         let index = function.key;
         self.clear_deadline(key);
@@ -155,7 +158,7 @@ impl Shard {
 
     fn post_of_parcel(&mut self, key: Key) -> bool {
         match self.post_parcel(key) {
-            Some((function, Dispatch::Posted { slot, wake })) => {
+            Some((function, Dispatch::Posted { slot, wake, .. })) => {
                 self.posted(function, slot, wake);
                 true
             }
@@ -262,6 +265,7 @@ impl Shard {
         let (id, flight) = (live.id, live.flights.front().copied());
         // The answer to a parcel, which is sent on as bytes.
         let mut bytes = Vec::new();
+        let (length, times);
         let outcome = match (live.channel.take_reply(), flight) {
             (Ok(None), _) | (_, None) => return false,
             (Err(ProtocolViolation(what)), Some(_)) => {
@@ -269,6 +273,7 @@ impl Shard {
                 return false;
             }
             (Ok(Some(reply)), Some(flight)) => {
+                (length, times) = (reply.body.len() as u64, reply.times);
                 let to = match flight.caller {
                     Caller::Connection(key) => connections.get_mut(key).and_then(|connection| {
                         let Connection { exchange, output, .. } = connection;
@@ -284,7 +289,8 @@ impl Shard {
                     (ReplyKind::TooLarge, _) => Outcome::ResponseTooLarge { limit },
                     (ReplyKind::Response { .. }, None) => Outcome::ClientGone,
                     (ReplyKind::Response { status }, Some((exchange, output))) => {
-                        let timing = exchange.stamps.timing(reply.times, *now);
+                        let timing =
+                            if exchange.timed { exchange.stamps.timing(reply.times, *now) } else { None };
                         let timing = timing.as_ref().map(|text| (&b"server-timing"[..], text.as_bytes()));
                         let written = write_response(
                             output,
@@ -321,8 +327,13 @@ impl Shard {
         }
         match (flight.map(|flight| flight.caller), outcome) {
             (None, _) => {}
-            (Some(Caller::Connection(key)), Outcome::Completed { .. }) => self.answered(key),
-            (Some(Caller::Parcel(key)), Outcome::Completed { .. }) => self.return_parcel(key, Ok(bytes)),
+            (Some(Caller::Connection(key)), Outcome::Completed { status }) => {
+                self.record(key, Told::Response { status, length, times });
+                self.answered(key);
+            }
+            (Some(Caller::Parcel(key)), Outcome::Completed { status }) => {
+                self.return_parcel(key, Ok(Response { status, length, times, bytes }));
+            }
             (Some(caller), other) => self.answer_caller(caller, &other),
         }
         self.serve_queue(function);

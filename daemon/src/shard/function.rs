@@ -13,6 +13,7 @@ use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
+use super::record::Start;
 use super::reply::InvocationId;
 use super::ring::Key;
 use super::route::Pattern;
@@ -200,6 +201,10 @@ pub(crate) struct Function {
     /// No worker is started before then.
     pub(crate) held_until: u64,
     pub(crate) growth_timer: bool,
+    /// Whether the times of every invocation are wanted, whatever the client asks for.
+    measured: bool,
+    /// When its template was last loaded: monotonic, in nanoseconds.
+    pub(crate) loaded_at: u64,
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
     service: u64,
     served: u32,
@@ -220,15 +225,16 @@ const SERVICE_WEIGHT: u64 = 16;
 /// What became of a request that was to be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dispatch {
-    /// A worker has it; `wake` if somebody must wake that worker.
-    Posted { slot: u16, wake: bool },
+    /// A worker has it; `wake` if somebody must wake that worker, `timed` if the client asked for times.
+    Posted { slot: u16, wake: bool, timed: bool },
     /// No worker is free.
     Wait,
 }
 
 impl Function {
-    /// A version that was begun, on the shard of this number.
-    pub(crate) fn new(version: Arc<Version>, shard: u16) -> Self {
+    /// A version that was begun, on the shard of this number. `measured` if the times of every invocation are
+    /// wanted.
+    pub(crate) fn new(version: Arc<Version>, shard: u16, measured: bool) -> Self {
         let profile = version.profile.clone();
         let shape = Shape { provisioned: version.provisioned_on(shard), max: profile.max, depth: 1 };
         Self {
@@ -245,6 +251,8 @@ impl Function {
             stillborn: 0,
             held_until: 0,
             growth_timer: false,
+            measured,
+            loaded_at: 0,
             service: 0,
             served: 0,
             depth: 1,
@@ -397,6 +405,17 @@ impl Function {
         self.post(&request, &exchange.id, caller, now)
     }
 
+    /// How one that has waited since `queued`, or not at all if that is 0, came by this worker.
+    pub(crate) fn start_of(&mut self, slot: u16, queued: u64) -> Start {
+        let arrived = self.worker(slot).map_or(0, |live| live.arrived);
+        match queued {
+            0 => Start::Warm,
+            _ if self.loaded_at > queued => Start::Load,
+            _ if arrived > queued => Start::Fork,
+            _ => Start::Warm,
+        }
+    }
+
     /// Posts a request to a worker, if one is free.
     pub(crate) fn post(
         &mut self,
@@ -422,7 +441,7 @@ impl Function {
             body: request.body,
             invocation: id,
             deadline_ns: deadline,
-            timed: request.timed,
+            timed: request.timed || self.measured,
         });
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.
@@ -434,7 +453,7 @@ impl Function {
             live.head_changed(now, timeout);
         }
         self.stand();
-        Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+        Dispatch::Posted { slot, wake: posted == Posted::MustWake, timed: request.timed }
     }
 
     /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's

@@ -7,6 +7,7 @@ use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Request, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
+use super::record::Told;
 use super::ring::Key;
 use super::wheel::TimerId;
 use super::{Alarm, Shard, nanoseconds};
@@ -40,8 +41,20 @@ pub(crate) struct Answer {
     connection: Key,
     /// As it was sent, with the stamps of the shard that served it.
     exchange: Exchange,
-    /// The whole answer as the client gets it, or why there is none.
-    result: Result<Vec<u8>, Outcome>,
+    /// The response, or why there is none.
+    result: Result<Response, Outcome>,
+}
+
+/// A function's response.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// Its body's length, in bytes.
+    pub(super) length: u64,
+    /// When the function began and returned, as its worker says.
+    pub(super) times: (u64, u64),
+    /// The whole answer as the client gets it.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Parcel {
@@ -197,14 +210,15 @@ impl Shard {
         if exchange.id != returned.id {
             return;
         }
-        exchange.stamps = returned.stamps;
+        (exchange.stamps, exchange.start) = (returned.stamps, returned.start);
         match result {
-            Ok(bytes) => {
+            Ok(Response { status, length, times, bytes }) => {
                 if connection.output.is_empty() {
                     connection.output = bytes;
                 } else {
                     connection.output.extend_from_slice(&bytes);
                 }
+                self.record(key, Told::Response { status, length, times });
                 self.answered(key);
             }
             Err(outcome) => self.answer_outcome(key, &outcome, true),
@@ -237,8 +251,11 @@ impl Shard {
         let parcel = parcels.get_mut(key)?;
         let entry = functions.get_mut(parcel.function)?;
         let dispatch = entry.post(&parcel.request(), &parcel.exchange.id, Caller::Parcel(key), *now);
-        if let Dispatch::Posted { .. } = dispatch {
-            parcel.exchange.stamps.dispatched = *now;
+        if let Dispatch::Posted { slot, timed, .. } = dispatch {
+            let exchange = &mut parcel.exchange;
+            exchange.stamps.dispatched = *now;
+            exchange.timed = timed;
+            exchange.start = entry.start_of(slot, exchange.stamps.queued);
             if let Some(timer) = parcel.timer.take() {
                 wheel.cancel(timer);
             }
@@ -277,7 +294,7 @@ impl Shard {
     }
 
     /// Sends the answer to a parcel.
-    pub(super) fn return_parcel(&mut self, key: Key, result: Result<Vec<u8>, Outcome>) {
+    pub(super) fn return_parcel(&mut self, key: Key, result: Result<Response, Outcome>) {
         let Some(mut parcel) = self.parcels.remove(key) else { return };
         if let Some(timer) = parcel.timer.take() {
             self.wheel.cancel(timer);
@@ -285,7 +302,7 @@ impl Shard {
         self.send_back(*parcel, result);
     }
 
-    fn send_back(&self, parcel: Parcel, result: Result<Vec<u8>, Outcome>) {
+    fn send_back(&self, parcel: Parcel, result: Result<Response, Outcome>) {
         let Parcel { from, connection, exchange, .. } = parcel;
         if let Some(peer) = self.peers.get(usize::from(from)) {
             peer.tell(ToShard::Answer(Box::new(Answer { connection, exchange, result })));

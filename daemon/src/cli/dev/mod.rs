@@ -74,7 +74,14 @@ pub(super) fn run(options: Options) -> Result<()> {
     // Nobody asks for anything.
     let (_, wishes) = commands();
     let front = Lines::new(true);
-    control::run(Launch { config: &config, functions, front: &front, local_only: true, wishes })
+    control::run(Launch {
+        config: &config,
+        functions,
+        front: &front,
+        local_only: true,
+        wishes,
+        records: true,
+    })
 }
 
 /// Takes what is built in a state directory for this process: the daemon's own lock comes later.
