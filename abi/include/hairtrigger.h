@@ -118,6 +118,12 @@ typedef struct ht_request {
     ht_bytes body;            /* any bytes; at most `max_request` of them */
     ht_bytes invocation_id;   /* 32 hexadecimal digits; the same in answers, logs and metrics */
     uint64_t deadline_ns;     /* when the worker is killed: nanoseconds of CLOCK_MONOTONIC, see now_ns */
+
+    /* ---- added in 0.2: ask with HT_HAS first ---- */
+
+    const ht_header *trailers; /* fields behind a chunked body, as `headers`; they never were in the head. Those
+                                * that only make sense there (framing, routing, authorization ...) are left out */
+    uint32_t trailer_count;    /* entries of `trailers` */
 } ht_request;
 
 /* The invocation that is under way, as a handle. Valid until `invoke` returns, and only on the thread on
@@ -176,6 +182,15 @@ typedef struct ht_host {
      * The function's until `invoke` returns; it is not freed one by one. NULL: there is none left, or
      * `align` is bad. For a `size` of 0, whatever comes back must not be used. */
     void *(*alloc)(ht_invocation *invocation, size_t size, size_t align);
+
+    /* ---- added in 0.2: ask with HT_HAS first ---- */
+
+    /* Adds a trailer: a field that is sent behind the body. Clients get trailers only if they asked for them
+     * (HTTP/1.1 with `TE: trailers`); for others they are dropped, and so are fields that must be known before
+     * the body (framing, routing, authorization, caching ...), so nothing may depend on them. Results as for
+     * add_header, with which number and length are counted together. */
+    int32_t (*add_trailer)(ht_invocation *invocation, const void *name, size_t name_len, const void *value,
+                           size_t value_len);
 } ht_host;
 
 /* ---- what a plugin exports ---------------------------------------------------------------------- */

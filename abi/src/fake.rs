@@ -25,11 +25,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) headers: &'a [(&'a [u8], &'a [u8])],
     pub(crate) body: &'a [u8],
     pub(crate) deadline_ns: u64,
+    pub(crate) trailers: &'a [(&'a [u8], &'a [u8])],
+    /// As a host from before 0.2 gives it: its structure ends before the trailers.
+    pub(crate) old: bool,
 }
 
 impl Default for Ask<'_> {
     fn default() -> Self {
-        Self { method: b"GET", path: b"/", query: b"", headers: &[], body: b"", deadline_ns: NOW_NS + 1 }
+        Self {
+            method: b"GET",
+            path: b"/",
+            query: b"",
+            headers: &[],
+            body: b"",
+            deadline_ns: NOW_NS + 1,
+            trailers: &[],
+            old: false,
+        }
     }
 }
 
@@ -39,6 +51,7 @@ pub(crate) struct Answer {
     pub(crate) status: u32,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, Vec<u8>)>,
     room: Option<Vec<u8>>,
 }
 
@@ -111,18 +124,28 @@ pub(crate) fn with_response(build: impl FnOnce(&mut Response<'_>) -> Result<(), 
     answer
 }
 
+/// As [`with_response`], by a host from before 0.2.
+pub(crate) fn with_old_response(build: impl FnOnce(&mut Response<'_>) -> Result<(), Error>) -> Answer {
+    static OLD: raw::Host = raw::Host { struct_size: 80, ..HOST_FIELDS };
+    let mut answer = Answer { status: 200, ..Answer::default() };
+    // SAFETY: the table is a static; the answer outlives the response, which is its only user meanwhile.
+    build(&mut unsafe { Response::from_raw(Host::from_raw(&raw const OLD), (&raw mut answer).cast()) })
+        .expect("the response was built");
+    answer
+}
+
 fn with_raw_request<T>(ask: &Ask<'_>, test: impl FnOnce(*const raw::Request) -> T) -> T {
     // Reading from this address would be a crash: it is aligned, and never mapped.
     let nowhere: *const u8 = ptr::without_provenance(4096);
     let bytes =
         |part: &[u8]| Bytes { data: if part.is_empty() { nowhere } else { part.as_ptr() }, len: part.len() };
-    let headers: Vec<_> = ask
-        .headers
-        .iter()
-        .map(|&(name, value)| raw::Header { name: bytes(name), value: bytes(value) })
-        .collect();
+    let fields = |fields: &[(&[u8], &[u8])]| -> Vec<raw::Header> {
+        fields.iter().map(|&(name, value)| raw::Header { name: bytes(name), value: bytes(value) }).collect()
+    };
+    let (headers, trailers) = (fields(ask.headers), fields(ask.trailers));
+    let size = if ask.old { mem::offset_of!(raw::Request, trailers) } else { size_of::<raw::Request>() };
     let request = raw::Request {
-        struct_size: u32::try_from(size_of::<raw::Request>()).expect("104 bytes"),
+        struct_size: u32::try_from(size).expect("120 bytes"),
         header_count: u32::try_from(headers.len()).expect("few headers"),
         headers: if headers.is_empty() { ptr::null() } else { headers.as_ptr() },
         method: bytes(ask.method),
@@ -131,6 +154,8 @@ fn with_raw_request<T>(ask: &Ask<'_>, test: impl FnOnce(*const raw::Request) -> 
         body: bytes(ask.body),
         invocation_id: bytes(b"00112233445566778899aabbccddeeff"),
         deadline_ns: ask.deadline_ns,
+        trailers: if trailers.is_empty() || ask.old { nowhere.cast() } else { trailers.as_ptr() },
+        trailer_count: u32::try_from(trailers.len()).expect("few trailers"),
     };
     test(&raw const request)
 }
@@ -139,9 +164,11 @@ thread_local! {
     static LOG: RefCell<Vec<(u32, String)>> = const { RefCell::new(Vec::new()) };
 }
 
-static HOST: raw::Host = raw::Host {
+static HOST: raw::Host = HOST_FIELDS;
+
+const HOST_FIELDS: raw::Host = raw::Host {
     abi_version: raw::ABI_VERSION,
-    #[allow(clippy::cast_possible_truncation)] // 80 bytes
+    #[allow(clippy::cast_possible_truncation)] // 88 bytes
     struct_size: size_of::<raw::Host>() as u32,
     log,
     now_ns,
@@ -152,6 +179,7 @@ static HOST: raw::Host = raw::Host {
     reserve,
     commit,
     alloc,
+    add_trailer,
 };
 
 unsafe extern "C" fn log(level: u32, text: *const u8, len: usize) {
@@ -207,6 +235,23 @@ unsafe extern "C" fn add_header(
     // SAFETY: as in `set_status`.
     unsafe { answer(invocation) }.headers.push((name, value.to_vec()));
     raw::OK
+}
+
+unsafe extern "C" fn add_trailer(
+    invocation: *mut raw::Invocation,
+    name: *const u8,
+    name_len: usize,
+    value: *const u8,
+    value_len: usize,
+) -> i32 {
+    // SAFETY: as the caller of this one.
+    let result = unsafe { add_header(invocation, name, name_len, value, value_len) };
+    if result == raw::OK {
+        // SAFETY: as in `set_status`.
+        let answer = unsafe { answer(invocation) };
+        answer.trailers.extend(answer.headers.pop());
+    }
+    result
 }
 
 unsafe extern "C" fn write(invocation: *mut raw::Invocation, data: *const u8, len: usize) -> i32 {

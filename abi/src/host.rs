@@ -3,6 +3,7 @@
 use crate::raw;
 use std::ffi::{CStr, CString};
 use std::fmt;
+use std::mem::offset_of;
 use std::time::Duration;
 
 /// Severity of a log line.
@@ -21,21 +22,36 @@ pub enum Level {
 /// The host, for a function's whole life: log, clock, environment. Small and `Copy`: keep one.
 #[derive(Clone, Copy)]
 pub struct Host {
-    table: &'static raw::Host,
+    /// A pointer and no reference: an older host's table is shorter than [`raw::Host`].
+    table: *const raw::Host,
 }
+
+// SAFETY: the table is never written, and its functions that are not bound to an invocation may be called from any
+// thread; the contract has every host keep to that.
+unsafe impl Send for Host {}
+
+// SAFETY: as for `Send`.
+unsafe impl Sync for Host {}
 
 impl Host {
     /// # Safety
     /// `table` points to a table of at least version 1's size, of this ABI version, that stays valid and
     /// unchanged for the life of the process.
     pub(crate) unsafe fn from_raw(table: *const raw::Host) -> Self {
-        // SAFETY: the caller promises a valid table for the life of the process; the contract makes every
-        // host pass such a pointer to every entry. A host that frees or moves its table would break it.
-        Self { table: unsafe { &*table } }
+        Self { table }
     }
 
-    pub(crate) fn table(self) -> &'static raw::Host {
+    /// Valid for the life of the process as far as the host's `struct_size` goes, which is at least that of version
+    /// 1: what was added later must be asked for first.
+    pub(crate) fn table(self) -> *const raw::Host {
         self.table
+    }
+
+    /// Whether the host has [`raw::Host::add_trailer`].
+    pub(crate) fn takes_trailers(self) -> bool {
+        // SAFETY: the size has been there since version 1.
+        let size = unsafe { (*self.table).struct_size };
+        size as usize >= offset_of!(raw::Host, add_trailer) + size_of::<usize>()
     }
 
     /// Writes one line to the function's log. The host cuts what is too long.
@@ -46,8 +62,9 @@ impl Host {
             Level::Info => raw::LOG_INFO,
             Level::Debug => raw::LOG_DEBUG,
         };
-        // SAFETY: address and length are those of a live `str`, which the host copies before it returns.
-        unsafe { (self.table.log)(level, text.as_ptr(), text.len()) }
+        // SAFETY: in the table since version 1 (see `table`); address and length are those of a live `str`, which the
+        // host copies before it returns.
+        unsafe { ((*self.table).log)(level, text.as_ptr(), text.len()) }
     }
 
     /// [`Host::log`] with [`Level::Error`].
@@ -76,8 +93,8 @@ impl Host {
     pub fn env(self, name: &str) -> Option<&'static str> {
         // No entry's name contains a NUL.
         let name = CString::new(name).ok()?;
-        // SAFETY: `name` is NUL-terminated and lives until the call is over.
-        let value = unsafe { (self.table.env)(name.as_ptr()) };
+        // SAFETY: in the table since version 1; `name` is NUL-terminated and lives until the call is over.
+        let value = unsafe { ((*self.table).env)(name.as_ptr()) };
         if value.is_null() {
             return None;
         }
@@ -90,14 +107,16 @@ impl Host {
     /// [`Request::deadline`](crate::Request::deadline). Not the time of day.
     #[must_use]
     pub fn now(self) -> Duration {
-        // SAFETY: takes nothing and may be called at any time.
-        Duration::from_nanos(unsafe { (self.table.now_ns)() })
+        // SAFETY: in the table since version 1; takes nothing and may be called at any time.
+        Duration::from_nanos(unsafe { ((*self.table).now_ns)() })
     }
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("abi_version", &self.table.abi_version).finish_non_exhaustive()
+        // SAFETY: in the table since version 1.
+        let abi_version = unsafe { (*self.table).abi_version };
+        f.debug_struct("Host").field("abi_version", &abi_version).finish_non_exhaustive()
     }
 }
 

@@ -72,6 +72,10 @@ pub struct Request {
     pub invocation_id: Bytes,
     /// When the worker is killed if it has not returned: nanoseconds of `CLOCK_MONOTONIC`.
     pub deadline_ns: u64,
+    /// Fields behind a chunked body. Added in 0.2: an older host's structure ends before it.
+    pub trailers: *const Header,
+    /// Number of entries of `trailers`. Added in 0.2.
+    pub trailer_count: u32,
 }
 
 /// The invocation that is under way; opaque to the function. Valid until `invoke` returns, on the thread
@@ -114,6 +118,15 @@ pub struct Host {
     pub commit: unsafe extern "C" fn(invocation: *mut Invocation, len: usize) -> i32,
     /// Memory that lives until `invoke` returns; null if there is none. `align` is a power of two.
     pub alloc: unsafe extern "C" fn(invocation: *mut Invocation, size: usize, align: usize) -> *mut c_void,
+    /// Adds a field that is sent behind the body, to clients that take such. Name and value are copied. Added
+    /// in 0.2: an older host's table ends before it.
+    pub add_trailer: unsafe extern "C" fn(
+        invocation: *mut Invocation,
+        name: *const u8,
+        name_len: usize,
+        value: *const u8,
+        value_len: usize,
+    ) -> i32,
 }
 
 /// The descriptor a plugin exports as [`FUNCTION_SYMBOL`].
@@ -156,7 +169,7 @@ const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<Bytes>() == 16);
     assert!(size_of::<Header>() == 32);
-    assert!(size_of::<Request>() == 104);
+    assert!(size_of::<Request>() == 120);
     assert!(offset_of!(Request, headers) == 8);
     assert!(offset_of!(Request, method) == 16);
     assert!(offset_of!(Request, path) == 32);
@@ -164,7 +177,9 @@ const _: () = {
     assert!(offset_of!(Request, body) == 64);
     assert!(offset_of!(Request, invocation_id) == 80);
     assert!(offset_of!(Request, deadline_ns) == 96);
-    assert!(size_of::<Host>() == 80);
+    assert!(offset_of!(Request, trailers) == 104);
+    assert!(offset_of!(Request, trailer_count) == 112);
+    assert!(size_of::<Host>() == 88);
     assert!(offset_of!(Host, log) == 8);
     assert!(offset_of!(Host, now_ns) == 16);
     assert!(offset_of!(Host, env) == 24);
@@ -174,6 +189,7 @@ const _: () = {
     assert!(offset_of!(Host, reserve) == 56);
     assert!(offset_of!(Host, commit) == 64);
     assert!(offset_of!(Host, alloc) == 72);
+    assert!(offset_of!(Host, add_trailer) == 80);
     assert!(size_of::<Function>() == 40);
     assert!(offset_of!(Function, init) == 8);
     assert!(offset_of!(Function, worker_start) == 16);

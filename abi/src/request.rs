@@ -5,19 +5,23 @@ use crate::host::Host;
 use crate::{query, raw};
 use std::borrow::Cow;
 use std::fmt;
+use std::mem::offset_of;
+use std::ptr;
 use std::slice;
 use std::str;
 use std::time::Duration;
 
 /// One request. Everything it lends lives until the invocation is over.
 pub struct Request<'a> {
-    raw: &'a raw::Request,
     host: Host,
     method: &'a str,
     path: &'a str,
     query: &'a str,
     invocation_id: &'a str,
     headers: &'a [raw::Header],
+    trailers: &'a [raw::Header],
+    body: &'a [u8],
+    deadline_ns: u64,
 }
 
 impl<'a> Request<'a> {
@@ -25,27 +29,55 @@ impl<'a> Request<'a> {
     /// One of the texts is not UTF-8: the host broke the contract.
     ///
     /// # Safety
-    /// `request` and all it points to are valid and unchanged for `'a`.
+    /// `request`, as far as its `struct_size` goes, and all it points to are valid and unchanged for `'a`.
     pub(crate) unsafe fn from_raw(host: Host, request: *const raw::Request) -> Result<Self, Error> {
-        // SAFETY: the caller promises a valid request for `'a`.
-        let raw = unsafe { &*request };
-        // SAFETY: the caller promises the same for all it points to, and the host gives `header_count`
-        // entries behind `headers`. A count that exceeds them would break it.
-        let headers = unsafe { borrow(raw.headers, raw.header_count as usize) };
-        let text = |what: &str, bytes: &raw::Bytes| {
+        // Read field by field, without a reference to the whole: an older host's request is shorter.
+        // SAFETY: the caller promises a valid request, which has at least the fields of version 1.
+        let (size, headers, header_count, method, path, query, body, invocation_id, deadline_ns) = unsafe {
+            (
+                (*request).struct_size as usize,
+                (*request).headers,
+                (*request).header_count,
+                (*request).method,
+                (*request).path,
+                (*request).query,
+                (*request).body,
+                (*request).invocation_id,
+                (*request).deadline_ns,
+            )
+        };
+        let (trailers, trailer_count) = if size >= offset_of!(raw::Request, trailer_count) + size_of::<u32>()
+        {
+            // SAFETY: the host says that its request has these fields.
+            unsafe { ((*request).trailers, (*request).trailer_count) }
+        } else {
+            (ptr::null(), 0)
+        };
+        // SAFETY: the caller promises validity for `'a` also of what the request points to, and the host gives as
+        // many entries behind each address as its count says. A count that exceeds them would break it.
+        let (headers, trailers, body) = unsafe {
+            (
+                borrow(headers, header_count as usize),
+                borrow(trailers, trailer_count as usize),
+                borrow::<'a>(body.data, body.len),
+            )
+        };
+        let text = |what: &str, bytes: raw::Bytes| {
             // SAFETY: as for `headers`.
             let bytes = unsafe { borrow::<'a>(bytes.data, bytes.len) };
             str::from_utf8(bytes)
                 .map_err(|_| Error::new(format_args!("the host passed a {what} that is not text")))
         };
         Ok(Self {
-            raw,
             host,
-            method: text("method", &raw.method)?,
-            path: text("path", &raw.path)?,
-            query: text("query", &raw.query)?,
-            invocation_id: text("invocation id", &raw.invocation_id)?,
+            method: text("method", method)?,
+            path: text("path", path)?,
+            query: text("query", query)?,
+            invocation_id: text("invocation id", invocation_id)?,
             headers,
+            trailers,
+            body,
+            deadline_ns,
         })
     }
 
@@ -89,24 +121,19 @@ impl<'a> Request<'a> {
 
     /// All header fields in the order they came, with names in lower case. Names may repeat.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.headers.iter().map(|header| {
-            // SAFETY: valid for `'a`, as `from_raw`'s caller promised.
-            let (name, value) = unsafe {
-                (
-                    borrow::<'a>(header.name.data, header.name.len),
-                    borrow::<'a>(header.value.data, header.value.len),
-                )
-            };
-            // Names are HTTP tokens, hence ASCII. Should a host break that, the name matches nothing.
-            (str::from_utf8(name).unwrap_or_default(), value)
-        })
+        fields(self.headers)
+    }
+
+    /// The trailers: fields that came behind a chunked body, as [`Request::headers`]. Those that only make sense
+    /// before it (framing, routing, authorization …) are left out. None from a host before 0.2.
+    pub fn trailers(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        fields(self.trailers)
     }
 
     /// Body.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        // SAFETY: valid for `'a`, as `from_raw`'s caller promised.
-        unsafe { borrow(self.raw.body.data, self.raw.body.len) }
+        self.body
     }
 
     /// Identifies this invocation in answers, logs and metrics: 32 hexadecimal digits.
@@ -118,7 +145,7 @@ impl<'a> Request<'a> {
     /// When the worker is killed if it has not returned, on the clock of [`Host::now`].
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        Duration::from_nanos(self.raw.deadline_ns)
+        Duration::from_nanos(self.deadline_ns)
     }
 
     /// The time left until [`Request::deadline`]; zero once it has passed.
@@ -141,10 +168,23 @@ impl fmt::Debug for Request<'_> {
             .field("path", &self.path)
             .field("query", &self.query)
             .field("headers", &self.headers.len())
-            .field("body_bytes", &self.raw.body.len)
+            .field("body_bytes", &self.body.len())
             .field("invocation_id", &self.invocation_id)
             .finish_non_exhaustive()
     }
+}
+
+/// Fields of a request that is valid for `'a`, as [`Request::from_raw`]'s caller promised.
+fn fields<'a>(fields: &'a [raw::Header]) -> impl ExactSizeIterator<Item = (&'a str, &'a [u8])> + use<'a> {
+    fields.iter().map(|field| {
+        // SAFETY: these fields come from `from_raw` alone, whose caller promised that all they point to is valid and
+        // unchanged for `'a`.
+        let (name, value) = unsafe {
+            (borrow::<'a>(field.name.data, field.name.len), borrow::<'a>(field.value.data, field.value.len))
+        };
+        // Names are HTTP tokens, hence ASCII. Should a host break that, the name matches nothing.
+        (str::from_utf8(name).unwrap_or_default(), value)
+    })
 }
 
 /// What the contract calls "address and length", where the address says nothing if the length is 0.
@@ -172,6 +212,7 @@ mod tests {
             query: b"width=64&note=a+b",
             headers: &[(b"content-type", b"image/png"), (b"x-twice", b"1"), (b"x-twice", b"2")],
             body: &[0, 255, 10],
+            trailers: &[(b"x-sum", b"3")],
             ..Ask::default()
         };
         fake::with_request(&ask, |request| {
@@ -181,6 +222,7 @@ mod tests {
             assert_eq!(request.query_value("note").as_deref(), Some("a b"));
             assert_eq!(request.query_value("height"), None);
             assert_eq!(request.body(), [0, 255, 10]);
+            assert_eq!(request.trailers().collect::<Vec<_>>(), [("x-sum", &b"3"[..])]);
             assert_eq!(request.invocation_id(), "00112233445566778899aabbccddeeff");
             let headers: Vec<_> = request.headers().collect();
             assert_eq!(
@@ -209,6 +251,7 @@ mod tests {
         // The fake host gives every empty part a null or dangling address.
         fake::with_request(&Ask::default(), |request| {
             assert_eq!((request.query(), request.body(), request.headers().len()), ("", &[][..], 0));
+            assert_eq!(request.trailers().len(), 0);
         })
         .expect("the request is in order");
     }
@@ -226,6 +269,14 @@ mod tests {
         assert_eq!(left(fake::NOW_NS + 1_500_000), Duration::from_micros(1_500));
         assert_eq!(left(fake::NOW_NS - 1), Duration::ZERO);
         assert_eq!(left(u64::MAX), Duration::from_nanos(u64::MAX - fake::NOW_NS));
+    }
+
+    #[test]
+    fn a_host_from_before_trailers_gives_none() {
+        // What lies behind an old request is not even memory.
+        let ask = Ask { trailers: &[(b"x-sum", b"3")], old: true, ..Ask::default() };
+        fake::with_request(&ask, |request| assert_eq!(request.trailers().len(), 0))
+            .expect("the request is in order");
     }
 
     #[test]

@@ -32,9 +32,9 @@ impl Response<'_> {
     /// # Errors
     /// [`Refused::Invalid`] unless it is 200 to 599.
     pub fn set_status(&mut self, status: u16) -> Result<(), Refused> {
-        // SAFETY: the handle is valid for this `Response`'s life, on this thread: a `Response` cannot be
+        // SAFETY: in the host's table since version 1. The handle is valid for this `Response`'s life, on this thread: a `Response` cannot be
         // sent to another one (it holds a raw pointer) nor outlive `invoke` (`from_raw`'s caller).
-        let result = unsafe { (self.host.table().set_status)(self.invocation, status.into()) };
+        let result = unsafe { ((*self.host.table()).set_status)(self.invocation, status.into()) };
         accepted(result, "the status")
     }
 
@@ -48,7 +48,7 @@ impl Response<'_> {
         // SAFETY: the handle as in `set_status`; both addresses with their lengths are borrowed slices, which
         // the host copies before it returns.
         let result = unsafe {
-            (self.host.table().add_header)(
+            ((*self.host.table()).add_header)(
                 self.invocation,
                 name.as_ptr(),
                 name.len(),
@@ -59,6 +59,30 @@ impl Response<'_> {
         accepted(result, "a header field")
     }
 
+    /// Adds a trailer: a field that is sent behind the body. Clients that did not ask for trailers (HTTP/1.1 with
+    /// `TE: trailers`) do not get it, nor does anybody get one that must be known before the body, like
+    /// `content-type` or `set-cookie`; a host from before 0.2 drops them all. So nothing may depend on it.
+    ///
+    /// # Errors
+    /// As [`Response::header`]; number and length are counted together with the header fields'.
+    pub fn trailer(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), Refused> {
+        if !self.host.takes_trailers() {
+            return Ok(());
+        }
+        let value = value.as_ref();
+        // SAFETY: the host's table reaches as far, as was just asked; else as in `header`.
+        let result = unsafe {
+            ((*self.host.table()).add_trailer)(
+                self.invocation,
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
+        };
+        accepted(result, "a trailer")
+    }
+
     /// Appends to the body.
     ///
     /// # Errors
@@ -66,7 +90,7 @@ impl Response<'_> {
     pub fn write(&mut self, data: impl AsRef<[u8]>) -> Result<(), Refused> {
         let data = data.as_ref();
         // SAFETY: as in `header`.
-        let result = unsafe { (self.host.table().write)(self.invocation, data.as_ptr(), data.len()) };
+        let result = unsafe { ((*self.host.table()).write)(self.invocation, data.as_ptr(), data.len()) };
         accepted(result, "a part of the body")
     }
 
@@ -114,7 +138,7 @@ impl Response<'_> {
             };
         }
         // SAFETY: the handle as in `set_status`.
-        let start = unsafe { (self.host.table().reserve)(self.invocation, room) };
+        let start = unsafe { ((*self.host.table()).reserve)(self.invocation, room) };
         if start.is_null() {
             return Err(Refused::TooLarge);
         }
@@ -122,7 +146,7 @@ impl Response<'_> {
         // `fill` can make none of those calls, since this `Response` is borrowed until it has returned.
         let used = fill(unsafe { slice::from_raw_parts_mut(start, room) });
         // SAFETY: the handle as in `set_status`. The host checks `used` against the reservation.
-        let result = unsafe { (self.host.table().commit)(self.invocation, used) };
+        let result = unsafe { ((*self.host.table()).commit)(self.invocation, used) };
         accepted(result, "more bytes than there was room for")
     }
 
@@ -185,12 +209,14 @@ mod tests {
             response.set_status(201)?;
             response.header("x-a", "1")?;
             response.header("x-a", b"\xff")?;
+            response.trailer("x-t", "2")?;
             response.write("one ")?;
             response.write([0u8, 255])?;
             Ok(())
         });
         assert_eq!(answer.status, 201);
         assert_eq!(answer.headers, [("x-a".to_owned(), b"1".to_vec()), ("x-a".to_owned(), b"\xff".to_vec())]);
+        assert_eq!(answer.trailers, [("x-t".to_owned(), b"2".to_vec())]);
         assert_eq!(answer.body, b"one \x00\xff");
     }
 
@@ -200,12 +226,19 @@ mod tests {
             assert_eq!(response.set_status(100), Err(Refused::Invalid("the status")));
             assert_eq!(response.set_status(600), Err(Refused::Invalid("the status")));
             assert_eq!(response.header("bad name", "x"), Err(Refused::Invalid("a header field")));
+            assert_eq!(response.trailer("bad name", "x"), Err(Refused::Invalid("a trailer")));
             assert_eq!(response.write(vec![0; fake::MAX_BODY + 1]), Err(Refused::TooLarge));
             assert_eq!(response.write(vec![0; fake::MAX_BODY]), Ok(()));
             assert_eq!(response.write("x"), Err(Refused::TooLarge));
             assert_eq!(response.write(""), Ok(()));
             Ok(())
         });
+    }
+
+    #[test]
+    fn a_host_from_before_trailers_is_asked_for_none() {
+        let answer = fake::with_old_response(|response| Ok(response.trailer("x-t", "2")?));
+        assert!(answer.trailers.is_empty());
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Function for Panics {
 #[test]
 fn a_panic_makes_no_system_call_but_for_memory_locks_and_its_log_line() {
     let request = raw::Request {
-        struct_size: 104,
+        struct_size: 120,
         header_count: 0,
         headers: ptr::null(),
         method: bytes("GET"),
@@ -140,6 +140,8 @@ fn a_panic_makes_no_system_call_but_for_memory_locks_and_its_log_line() {
         body: bytes(""),
         invocation_id: bytes("00112233445566778899aabbccddeeff"),
         deadline_ns: u64::MAX,
+        trailers: ptr::null(),
+        trailer_count: 0,
     };
     let ended = in_child(|| {
         // What makes the standard library's own report look at files.
@@ -211,7 +213,7 @@ static LOG: AtomicI32 = AtomicI32::new(2);
 /// A host that only logs.
 static HOST: raw::Host = raw::Host {
     abi_version: raw::ABI_VERSION,
-    struct_size: 80,
+    struct_size: 88,
     log,
     now_ns,
     env,
@@ -221,6 +223,7 @@ static HOST: raw::Host = raw::Host {
     reserve,
     commit,
     alloc,
+    add_trailer: add_header,
 };
 
 unsafe extern "C" fn log(level: u32, text: *const u8, len: usize) {

@@ -98,7 +98,9 @@ fn mirror() -> BTreeMap<String, i64> {
                 query,
                 body,
                 invocation_id,
-                deadline_ns
+                deadline_ns,
+                trailers,
+                trailer_count
             }
         );
     }
@@ -116,7 +118,8 @@ fn mirror() -> BTreeMap<String, i64> {
                 write,
                 reserve,
                 commit,
-                alloc
+                alloc,
+                add_trailer
             }
         );
     }

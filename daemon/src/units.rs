@@ -42,6 +42,23 @@ impl fmt::Display for Time {
     }
 }
 
+/// Writes a measured time for a person, with two or three digits that count: "391 us", "2.2 ms", "1.3 s".
+pub(crate) struct Rounded(pub(crate) Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let microseconds = (self.0.as_nanos() + 500) / 1_000;
+        let text = match microseconds {
+            0..1_000 => format!("{microseconds} us"),
+            // As many digits as would be read; the rest is rounded.
+            1_000..9_950 => format!("{:.1} ms", self.0.as_secs_f64() * 1e3),
+            9_950..999_500 => format!("{:.0} ms", self.0.as_secs_f64() * 1e3),
+            _ => format!("{:.1} s", self.0.as_secs_f64()),
+        };
+        f.pad(&text)
+    }
+}
+
 /// Writes with the greatest unit that leaves a whole number: "64MiB", "1000B".
 pub(crate) struct Size(pub(crate) u64);
 
@@ -88,6 +105,28 @@ mod tests {
         for text in ["", "64", "64MB", "64M", "64mib", "64 MiB", "1.5GiB", "-1B", "18446744073709551615GiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn rounded() {
+        for (nanoseconds, text) in [
+            (0, "0 us"),
+            (499, "0 us"),
+            (500, "1 us"),
+            (391_400, "391 us"),
+            (999_499, "999 us"),
+            (999_500, "1.0 ms"),
+            (2_236_000, "2.2 ms"),
+            (9_949_000, "9.9 ms"),
+            (9_950_000, "10 ms"),
+            (212_400_000, "212 ms"),
+            (999_499_000, "999 ms"),
+            (999_500_000, "1.0 s"),
+            (61_000_000_000, "61.0 s"),
+        ] {
+            assert_eq!(Rounded(Duration::from_nanos(nanoseconds)).to_string(), text);
+        }
+        assert_eq!(format!("{:>6}", Rounded(Duration::from_micros(7))), "  7 us");
     }
 
     #[test]

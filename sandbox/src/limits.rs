@@ -84,10 +84,11 @@ pub const CHUNKED_SLICE: usize = 64 * 1024;
 /// What is received of a body that nobody wants, to keep its connection, in bytes; before a longer one the
 /// connection is closed.
 pub const SKIPPED_BODY: u64 = 64 * 1024;
-/// Bodies of requests that a shard holds at a time, as far as they were received, in bytes. Beyond: 503.
+/// Bodies of requests that the daemon holds at a time, as far as they were received, in bytes. Each shard has its
+/// share; beyond it: 503, unless it is the shard's only one.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
-/// Unsent output of all connections of a shard, in bytes. Beyond, requests are refused: 503.
-pub const MAX_OUTPUT_BYTES: usize = 1 << 30;
+/// Unsent output of all connections, in bytes. Each shard has its share; beyond it, requests are refused: 503.
+pub const MAX_OUTPUT_BYTES: u64 = 1 << 30;
 /// How long after descriptors were short connections are accepted again.
 pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Fewer connections than this are not worth starting for.
@@ -194,8 +195,11 @@ pub const RELOAD_HOLD_MAX: Duration = Duration::from_secs(30);
 pub const CHANNEL_DEPTH: u32 = 64;
 /// One slot of either region, in bytes: a descriptor and what is carried inline.
 pub const CHANNEL_SLOT: usize = 4096;
-/// Payloads beyond this in a slab have their pages given back afterwards, in bytes.
-pub const PUNCH_ABOVE: usize = 256 * 1024;
+/// Bodies beyond this are moved into and out of a channel by the kernel's own threads, while the shard serves
+/// others, and the pages that they took there are given back afterwards; in bytes.
+pub const LARGE_PAYLOAD: usize = 256 * 1024;
+/// Buffers beyond this are given back by the kernel's own threads, while the shard serves others, in bytes.
+pub const DISCARD_ASIDE: usize = 1 << 20;
 /// Most header fields of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 64;
 /// Longest head (header fields, encoded) of a response, in bytes. It is carried inline.
@@ -211,6 +215,9 @@ pub const FUNCTION_STACK: u64 = 8 << 20;
 /// its own group, which ends it at the limit itself: so it must be more than a greedy worker can touch in the
 /// tens of milliseconds until then, or the worker would see a failing malloc and not its end.
 pub const DATA_SLACK: u64 = 128 << 20;
+/// What RLIMIT_DATA allows a worker beyond its memory limit where there is no group to end it, in bytes: the
+/// runner's own data, of which there is a quarter of this, and that of the libraries that a plugin needs.
+pub const RUNNER_DATA: u64 = 1 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// CPU bandwidth period, in microseconds.
@@ -234,6 +241,9 @@ pub const UID_COUNT: u32 = 65_536;
 pub const MAX_LOG_LINE: usize = 8 * 1024;
 /// Output of a worker that is kept in each [`OUTPUT_WINDOW`], in bytes; the rest is counted and dropped.
 pub const MAX_OUTPUT: usize = 256 * 1024;
+/// Marks of a worker's output that do not count as output in each [`OUTPUT_WINDOW`]: more than one worker has
+/// invocations in that time.
+pub const MAX_MARKS: usize = 128 * 1024;
 /// Longest text of a load error taken from a template, in bytes.
 pub const MAX_LOAD_MESSAGE: usize = 512;
 
@@ -262,11 +272,21 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Directories deeper than this below the root of the functions are not looked at.
 pub const MAX_TREE_DEPTH: usize = 8;
 
+// ---- dev ------------------------------------------------------------------------------------------
+
+/// Files must have been left alone for so long before what was made of them is built.
+pub const WATCH_QUIET: Duration = Duration::from_millis(50);
+/// After so long it is built although something still changes.
+pub const WATCH_PATIENCE: Duration = Duration::from_secs(2);
+
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
+    // What is large is not inline, neither in a connection's input nor in a slot.
+    assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);
+    assert!(crate::mark::MARK + LOG_LINE_COST < MAX_OUTPUT);
     assert!(MAX_RESPONSE_HEAD + 128 <= CHANNEL_SLOT);
     assert!(INLINE_BODY <= INPUT_HIGH_WATER && CHUNKED_SLICE <= TRANSFER_SLICE);
     assert!(DEFAULT_MAX_REQUEST <= MAX_REQUEST && DEFAULT_MAX_RESPONSE <= MAX_RESPONSE);

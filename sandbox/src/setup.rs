@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::level::Level;
 use crate::step::SetupError;
 
 /// Descriptor of the runner's end.
@@ -23,10 +24,13 @@ const MAX_MESSAGE: usize = 64 * 1024;
 /// From the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToRunner {
-    /// The runner is attached to its group, so that what it forks is as well.
-    Attached {
-        /// Uid and gid of the ns-init.
-        ns_init_uid: u32,
+    /// The runner is where it belongs (in its group, or mapped into its user namespace), so that what it forks is
+    /// as well.
+    Placed {
+        /// How it is to be confined.
+        level: Level,
+        /// Uid and gid that the init takes; none where it keeps the user's.
+        init_uid: Option<u32>,
     },
     /// Become the template of this function.
     Become(Box<Assignment>),
@@ -52,16 +56,22 @@ pub(crate) enum FromRunner {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) function: String,
-    /// Directory that is seen as `/function`.
+    pub(crate) level: Level,
+    /// Directory that is seen as `/function`, or under its own name where there is no mount namespace.
     pub(crate) directory: PathBuf,
     /// Name of the plugin's file in it.
     pub(crate) library: String,
-    pub(crate) uid: u32,
+    /// Uid and gid; none where it keeps the user's.
+    pub(crate) uid: Option<u32>,
     pub(crate) environment: BTreeMap<String, String>,
     /// RLIMIT_DATA, in bytes.
     pub(crate) data_limit: u64,
+    /// RLIMIT_NPROC; none where it would count processes that are not the function's.
+    pub(crate) process_limit: Option<u64>,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
+    /// Whether workers mark their output with the invocation that it belongs to.
+    pub(crate) mark_output: bool,
 }
 
 /// Size of a socket option that is an int.

@@ -1,6 +1,7 @@
 //! The spawner: a thread that makes runners ahead of need and turns them into templates.
 //!
-//! A *parked* runner is cloned, in its namespaces, attached to its cgroup slot, and waits. Given a function
+//! A *parked* runner is cloned, in its namespaces, attached to its cgroup slot (as far as the level has either),
+//! and waits. Given a function
 //! it confines itself; when its filter stands, the spawner takes the listener over and hands the template
 //! to the warden, before any code of the function has run. The thread lives as long as the daemon: an
 //! ns-init dies with the thread that made it.
@@ -12,13 +13,24 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::cgroup::{Cgroups, Slot, SlotLimits};
-use crate::limits::{DATA_SLACK, PARKED_RUNNERS, SETUP_TIMEOUT, TEMPLATE_MEMORY};
+use crate::cgroup::{Slot, SlotLimits};
+use crate::init::Init;
+use crate::level::Level;
+use crate::limits::{DATA_SLACK, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT, TEMPLATE_MEMORY};
 use crate::runner::RUNNER_NAME;
 use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
 use crate::step::{AtStep, SetupError, Step};
 use crate::sys::{self, Cloned};
-use crate::warden::{Command, FunctionSpec, LoadFailure, WardenSender};
+use crate::userns;
+use crate::warden::{Command, FunctionSpec, LoadFailure, SandboxConfig, WardenSender};
+
+/// Namespaces of each kind that a function has of its own.
+pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP;
 
 /// What the spawner is asked to do.
 #[derive(Debug)]
@@ -32,11 +44,11 @@ pub(crate) enum SpawnRequest {
 /// A runner that waits for its function.
 #[derive(Debug)]
 struct Parked {
-    init: Cloned,
+    init: Init,
     template_pid: libc::pid_t,
     template: OwnedFd,
     setup: Setup,
-    slot: Slot,
+    slot: Option<Slot>,
     output: OwnedFd,
 }
 
@@ -44,11 +56,11 @@ struct Parked {
 #[derive(Debug)]
 pub(crate) struct Confined {
     pub(crate) spec: FunctionSpec,
-    pub(crate) init: Cloned,
+    pub(crate) init: Init,
     pub(crate) pid: libc::pid_t,
     pub(crate) pidfd: OwnedFd,
     pub(crate) listener: OwnedFd,
-    pub(crate) slot: Slot,
+    pub(crate) slot: Option<Slot>,
     pub(crate) output: OwnedFd,
     /// When the load was begun.
     pub(crate) begun: Instant,
@@ -58,21 +70,19 @@ pub(crate) struct Confined {
 pub(crate) struct Spawner {
     executable: OwnedFd,
     null: OwnedFd,
-    cgroups: Cgroups,
-    ns_init_uid: u32,
+    config: SandboxConfig,
     next_slot: u64,
     parked: VecDeque<Parked>,
     warden: WardenSender,
 }
 
 impl Spawner {
-    pub(crate) fn new(cgroups: Cgroups, ns_init_uid: u32, warden: WardenSender) -> io::Result<Self> {
+    pub(crate) fn new(config: SandboxConfig, warden: WardenSender) -> io::Result<Self> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         Ok(Self {
             executable: sys::out_of_the_way(File::open("/proc/self/exe")?.as_fd())?,
             null: sys::out_of_the_way(null.as_fd())?,
-            cgroups,
-            ns_init_uid,
+            config,
             next_slot: 0,
             parked: VecDeque::new(),
             warden,
@@ -135,13 +145,24 @@ impl Spawner {
         let group = |error: crate::cgroup::CgroupError| {
             SetupError::with(Step::Group, &error.error, error.path.display().to_string())
         };
-        let slot = self.cgroups.create_slot(index).map_err(group)?;
+        let level = self.config.level();
+        let slot =
+            self.config.cgroups().map(|cgroups| cgroups.create_slot(index)).transpose().map_err(group)?;
         let (setup, theirs) = Setup::pair().step(Step::Dialogue)?;
         let (output, output_theirs) = sys::output_pipe().step(Step::Dialogue)?;
-        let init = self.clone_runner(theirs, output_theirs).step(Step::Clone)?;
+        let init = Init::new(self.clone_runner(theirs, output_theirs).step(Step::Clone)?, level);
         let rest = (|| {
-            slot.attach(init.pid).map_err(group)?;
-            setup.send(&ToRunner::Attached { ns_init_uid: self.ns_init_uid }).step(Step::Dialogue)?;
+            let init_uid = match &self.config {
+                SandboxConfig::Full { ns_init_uid, .. } => Some(*ns_init_uid),
+                SandboxConfig::Userns => {
+                    let (uid, gid) = userns::own_ids();
+                    userns::map(init.pid(), uid, gid).step(Step::Map)?;
+                    None
+                }
+                SandboxConfig::Bare => None,
+            };
+            slot.as_ref().map_or(Ok(()), |slot| slot.attach(init.pid())).map_err(group)?;
+            setup.send(&ToRunner::Placed { level, init_uid }).step(Step::Dialogue)?;
             let template_pid = expect(&setup, |message| matches!(message, FromRunner::Parked))?.1;
             let template = sys::pidfd_open(template_pid).step(Step::Dialogue)?;
             Ok((template_pid, template))
@@ -160,24 +181,33 @@ impl Spawner {
         let Parked { init, template_pid, template, setup, slot, output } = parked;
         let outcome = (|| {
             let workers = u64::from(spec.max_workers);
-            let limits = SlotLimits {
-                memory: TEMPLATE_MEMORY + DATA_SLACK + spec.memory * workers,
-                // The ns-init, the template and the workers.
-                pids: workers + 2,
-                cpu: spec.cpu,
+            // The init, the template and the workers.
+            let pids = workers + 2;
+            if let Some(slot) = &slot {
+                let memory = TEMPLATE_MEMORY + DATA_SLACK + spec.memory * workers;
+                slot.set_limits(&SlotLimits { memory, pids, cpu: spec.cpu }).map_err(|error| {
+                    SetupError::with(Step::Group, &error.error, error.path.display().to_string())
+                })?;
+            }
+            let level = self.config.level();
+            let (uid, slack, process_limit) = match level {
+                Level::Full => (Some(spec.uid), DATA_SLACK, None),
+                // In a user namespace of its own, nobody else's processes are counted.
+                Level::Userns => (None, RUNNER_DATA, Some(pids)),
+                Level::Bare => (None, RUNNER_DATA, None),
             };
-            slot.set_limits(&limits).map_err(|error| {
-                SetupError::with(Step::Group, &error.error, error.path.display().to_string())
-            })?;
             let assignment = Assignment {
                 function: spec.name.clone(),
+                level,
                 directory: spec.directory.clone(),
                 library: spec.library.clone(),
-                uid: spec.uid,
+                uid,
                 environment: spec.environment.clone(),
-                data_limit: spec.memory + DATA_SLACK,
+                data_limit: spec.memory + slack,
+                process_limit,
                 max_request: spec.max_request,
                 max_response: spec.max_response,
+                mark_output: spec.mark_output,
             };
             setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;
             let (message, _) = expect(&setup, |message| matches!(message, FromRunner::Confined { .. }))?;
@@ -197,14 +227,15 @@ impl Spawner {
         }
     }
 
-    /// Clones and executes a runner: PID 1 of new namespaces of every kind that a function has of its own.
+    /// Clones and executes a runner: PID 1 of new namespaces of every kind that a function has of its own, where
+    /// the level has them.
     fn clone_runner(&self, setup: OwnedFd, output: OwnedFd) -> io::Result<Cloned> {
-        let namespaces = libc::CLONE_NEWPID
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWCGROUP;
+        let level = self.config.level();
+        let namespaces = match level {
+            Level::Full => NAMESPACES,
+            Level::Userns => NAMESPACES | libc::CLONE_NEWUSER,
+            Level::Bare => 0,
+        };
         let flags = sys::CLONE_CLEAR_SIGHAND | u64::from(namespaces.cast_unsigned());
         let arguments = [RUNNER_NAME.as_ptr(), std::ptr::null()];
         let environment = [
@@ -234,6 +265,9 @@ impl Spawner {
                 if libc::dup2(from, to) == -1 {
                     libc::_exit(127);
                 }
+            }
+            if level == Level::Userns && !userns::keep_capabilities_over_exec() {
+                libc::_exit(127);
             }
             let close_at_exec = libc::CLOSE_RANGE_CLOEXEC;
             libc::syscall(libc::SYS_close_range, SETUP_FD + 1, u32::MAX, close_at_exec);

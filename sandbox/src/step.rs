@@ -5,6 +5,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::level::Level;
+
 macro_rules! steps {
     ($($name:ident = $what:literal,)*) => {
         /// A step of a runner's set-up, in the order in which they are taken.
@@ -25,11 +27,12 @@ macro_rules! steps {
 }
 
 steps! {
-    Clone = "clone the runner into new namespaces",
+    Clone = "clone the runner",
+    Map = "map the user into the runner's user namespace",
     Group = "attach the runner to its cgroup",
     Dialogue = "talk to the spawner",
     DeathSignal = "ask for SIGKILL at the daemon's death",
-    ForkTemplate = "fork the template from its ns-init",
+    ForkTemplate = "fork the template from its init",
     Session = "start a session of its own",
     Signals = "reset signal actions and mask",
     Descriptors = "close inherited descriptors",
@@ -42,6 +45,31 @@ steps! {
     Seccomp = "install the system call filter",
     Listener = "hand the seccomp listener to the warden",
     NotDumpable = "make the process undumpable",
+}
+
+impl Step {
+    /// Whether a runner takes this step at a level.
+    pub fn taken_at(self, level: Level) -> bool {
+        match self {
+            Self::Map => level == Level::Userns,
+            Self::Group | Self::Identity => level == Level::Full,
+            Self::Root => level.has_namespaces(),
+            Self::Clone
+            | Self::Dialogue
+            | Self::DeathSignal
+            | Self::ForkTemplate
+            | Self::Session
+            | Self::Signals
+            | Self::Descriptors
+            | Self::ResourceLimits
+            | Self::Capabilities
+            | Self::NoNewPrivileges
+            | Self::Landlock
+            | Self::Seccomp
+            | Self::Listener
+            | Self::NotDumpable => true,
+        }
+    }
 }
 
 /// A step that failed, and why.

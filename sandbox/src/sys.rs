@@ -83,10 +83,28 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedF
 
 /// Sends SIGKILL through a pidfd. A process that is already gone is no error.
 pub fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    signal(pidfd, libc::SIGKILL)
+}
+
+/// Sends a signal through a pidfd. A process that is already gone is no error.
+pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    pidfd_send_signal(pidfd, signal, 0)
+}
+
+/// `PIDFD_SIGNAL_PROCESS_GROUP` of Linux 6.9.
+const SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
+
+/// Sends SIGKILL to every process of the group that the process behind a pidfd leads, or has led: the pidfd stands
+/// for one group, whatever becomes of the number. A group that is empty is no error.
+pub(crate) fn kill_group(leader: BorrowedFd<'_>) -> io::Result<()> {
+    pidfd_send_signal(leader, libc::SIGKILL, SIGNAL_PROCESS_GROUP)
+}
+
+fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int, flags: libc::c_uint) -> io::Result<()> {
     let none: *const c_void = std::ptr::null();
     // SAFETY: a null siginfo is allowed; the pidfd is borrowed for the call.
     let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, 0) };
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, flags) };
     match check(result) {
         Ok(_) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),

@@ -203,7 +203,7 @@ static void *host_alloc(ht_invocation *invocation, size_t size, size_t align) {
 
 static const ht_host host = {
     HT_ABI_VERSION, (uint32_t)sizeof(ht_host), host_log,     host_now_ns, host_env,   host_set_status,
-    host_add_header, host_write,               host_reserve, host_commit, host_alloc,
+    host_add_header, host_write,               host_reserve, host_commit, host_alloc, host_add_header,
 };
 
 /* ---- one case ------------------------------------------------------------------------------------ */

@@ -91,6 +91,12 @@ impl<'h> Daemon<'h> {
         self.lines.wait(|lines| lines.iter().find(|line| right(line)).cloned())
     }
 
+    /// The last of the first `count` lines that are `right`, once there are so many.
+    pub fn await_lines(&self, count: usize, right: impl Fn(&str) -> bool) -> String {
+        let nth = count.checked_sub(1).expect("at least one");
+        self.lines.wait(|lines| lines.iter().filter(|line| right(line)).nth(nth).cloned())
+    }
+
     /// What it has written so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.state.lock().unwrap_or_else(PoisonError::into_inner).0.clone()

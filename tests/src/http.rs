@@ -9,6 +9,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
+
 /// A connection, and what was received beyond the last answer.
 #[derive(Debug)]
 pub struct Connection {
@@ -25,6 +28,8 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
+    /// The fields behind a chunked body, as the headers.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Connection {
@@ -115,6 +120,10 @@ impl Connection {
         };
         let head: Vec<u8> = self.received.drain(..end).collect();
         let (status, headers) = parse_head(&head[..end - 4])?;
+        if headers.contains(&("transfer-encoding".to_owned(), "chunked".to_owned())) && !head_only {
+            let (body, trailers) = self.receive_chunks()?;
+            return Ok(Response { status, headers, body, trailers });
+        }
         let lengths: Vec<&str> =
             headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| &**value).collect();
         let length = match (status, &lengths[..]) {
@@ -127,7 +136,47 @@ impl Connection {
             self.more()?;
         }
         let body = self.received.drain(..length).collect();
-        Ok(Response { status, headers, body })
+        Ok(Response { status, headers, body, trailers: Vec::new() })
+    }
+
+    /// A chunked body, and the fields behind it.
+    fn receive_chunks(&mut self) -> Result<(Vec<u8>, Fields), String> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.receive_line()?;
+            let size = usize::from_str_radix(&line, 16).map_err(|_| format!("the chunk size {line:?}"))?;
+            if size == 0 {
+                break;
+            }
+            while self.received.len() < size {
+                self.more()?;
+            }
+            body.extend(self.received.drain(..size));
+            let end = self.receive_line()?;
+            if !end.is_empty() {
+                return Err(format!("{end:?} behind a chunk"));
+            }
+        }
+        let mut trailers = Vec::new();
+        loop {
+            let line = self.receive_line()?;
+            if line.is_empty() {
+                return Ok((body, trailers));
+            }
+            trailers.push(parse_field(&line)?);
+        }
+    }
+
+    /// A line without its CR LF.
+    fn receive_line(&mut self) -> Result<String, String> {
+        let end = loop {
+            match self.received.windows(2).position(|two| two == b"\r\n") {
+                Some(at) => break at,
+                None => self.more()?,
+            }
+        };
+        let line: Vec<u8> = self.received.drain(..end + 2).take(end).collect();
+        String::from_utf8(line).map_err(|_| "a line that is no text".to_owned())
     }
 
     fn more(&mut self) -> Result<(), String> {
@@ -222,15 +271,15 @@ fn parse_head(head: &[u8]) -> Result<(u16, Vec<(String, String)>), String> {
         return Err(wrong());
     }
     let status = status.parse().map_err(|_| wrong())?;
-    let headers: Result<Vec<_>, String> = lines
-        .map(|line| {
-            let (name, value) = line.split_once(": ").ok_or_else(|| format!("the field {line:?}"))?;
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if name.is_empty() || !name.bytes().all(token) || value.contains(char::is_control) {
-                return Err(format!("the field {line:?}"));
-            }
-            Ok((name.to_ascii_lowercase(), value.to_owned()))
-        })
-        .collect();
+    let headers: Result<Vec<_>, String> = lines.map(parse_field).collect();
     Ok((status, headers?))
+}
+
+fn parse_field(line: &str) -> Result<(String, String), String> {
+    let (name, value) = line.split_once(": ").ok_or_else(|| format!("the field {line:?}"))?;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(token) || value.contains(char::is_control) {
+        return Err(format!("the field {line:?}"));
+    }
+    Ok((name.to_ascii_lowercase(), value.to_owned()))
 }

@@ -11,4 +11,5 @@ pub mod daemon;
 pub mod groups;
 pub mod home;
 pub mod http;
+pub mod ordinary;
 pub mod process;

@@ -12,9 +12,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use hairtrigger_tests::ordinary::{NOBODY, without_user_namespaces};
+use serde_json::{Value, json};
 
-const NOBODY: u32 = 65534;
 const CAP_SYS_ADMIN: libc::c_ulong = 21;
 
 const NAMESPACES: [&str; 6] = [
@@ -26,9 +26,23 @@ const NAMESPACES: [&str; 6] = [
     "cgroup namespace",
 ];
 const ROOT: &str = "build the function's root file system";
-const LANDLOCK: [&str; 4] =
-    ["landlock: files", "landlock: TCP", "landlock: scopes", "landlock: abstract sockets"];
-const RUNNER: &str = "a real runner, end to end";
+const LANDLOCK: [&str; 5] = [
+    "landlock: files",
+    "landlock: TCP",
+    "landlock: scopes",
+    "landlock: abstract sockets",
+    "landlock: tracing",
+];
+const USER_NAMESPACE: [&str; 4] = [
+    "user namespace: the user alone",
+    "user namespace: the six others",
+    "user namespace: root file system",
+    "user namespace: no capabilities",
+];
+const RUNNER: &str = "a real runner at level full, end to end";
+const RUNNER_USERNS: &str = "a real runner at level userns, end to end";
+/// Exit code where the level is not reached.
+const CANNOT_CONFINE: i32 = 4;
 
 /// The daemon, up to date.
 fn daemon() -> &'static Path {
@@ -127,15 +141,21 @@ fn groups_of(pid: u32) -> Vec<PathBuf> {
 
 fn rows(report: &Value) -> Vec<&Value> {
     let confinements = report["confinements"].as_array().expect("an array of rows");
-    confinements.iter().chain([&report["runner"]]).collect()
+    confinements.iter().chain(report["runners"].as_array().expect("an array of runners")).collect()
 }
 
 fn row<'r>(report: &'r Value, name: &str) -> &'r Value {
     rows(report).into_iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row {name}"))
 }
 
-fn lacking(report: &Value) -> BTreeSet<&str> {
-    let names = report["lacking"].as_array().expect("an array of names");
+fn reach<'r>(report: &'r Value, level: &str) -> &'r Value {
+    let levels = report["levels"].as_array().expect("an array of levels");
+    levels.iter().find(|reach| reach["level"] == level).unwrap_or_else(|| panic!("no level {level}"))
+}
+
+/// What a level lacks.
+fn lacking<'r>(report: &'r Value, level: &str) -> BTreeSet<&'r str> {
+    let names = reach(report, level)["lacking"].as_array().expect("an array of names");
     names.iter().map(|name| name.as_str().expect("a name")).collect()
 }
 
@@ -172,11 +192,15 @@ fn without_call(command: &mut Command, number: libc::c_long, errno: i32) {
 fn as_root_every_confinement_holds_here() {
     let ward = Ward::enter();
     let (output, report) = ward.examine(&mut doctor());
-    assert_eq!(lacking(&report), BTreeSet::new(), "{report:#}");
+    assert_eq!(lacking(&report, "full"), BTreeSet::new(), "{report:#}");
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(report["level"], "full");
     for row in rows(&report) {
-        assert_eq!(row["state"], "holds", "{row}");
+        let levels = row["levels"].as_array().expect("an array of levels");
+        assert!(!levels.is_empty(), "{row}");
+        if levels.contains(&json!("full")) {
+            assert_eq!(row["state"], "holds", "{row}");
+        }
         for key in ["name", "least_kernel", "protects", "fallback"] {
             assert!(row[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {row}");
         }
@@ -186,7 +210,13 @@ fn as_root_every_confinement_holds_here() {
     for name in expected.into_iter().chain(more).chain(NAMESPACES).chain(LANDLOCK) {
         row(&report, name);
     }
-    let steps = report["runner"]["steps"].as_array().expect("an array of steps");
+    // Functions with root's own uid are no level.
+    assert_eq!(row(&report, "an ordinary user")["reason"], "it was started as root");
+    assert_eq!(
+        [&reach(&report, "userns")["reached"], &reach(&report, "bare")["reached"]],
+        [&json!(false); 2]
+    );
+    let steps = report["runners"][0]["steps"].as_array().expect("an array of steps");
     assert_eq!(steps.len(), 17);
     assert!(steps.iter().all(|step| step["state"] == "holds"), "{steps:?}");
     let facts = &report["facts"];
@@ -203,7 +233,14 @@ fn a_person_reads_a_table_whose_last_line_sums_up() {
     let output = ward.run(Command::new(daemon()).arg("doctor"));
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).expect("text");
-    assert_eq!(text.lines().last(), Some("level full: every confinement holds"), "{text}");
+    let last: Vec<&str> = text.lines().rev().take(4).collect();
+    let expected = [
+        "this user reaches level full",
+        "level bare: for an ordinary user",
+        "level userns: for an ordinary user",
+        "level full: every confinement holds",
+    ];
+    assert_eq!(last, expected, "{text}");
     let columns = text.lines().find(|line| line.starts_with("CONFINEMENT")).expect("a line of titles");
     let at = columns.find("STATE").expect("a title");
     let landlock = text.lines().find(|line| line.starts_with("landlock: files")).expect("a row");
@@ -211,19 +248,72 @@ fn a_person_reads_a_table_whose_last_line_sums_up() {
 }
 
 #[test]
-fn an_ordinary_user_learns_what_is_missing() {
+fn an_ordinary_user_reaches_userns_and_learns_what_is_missing() {
     let ward = Ward::enter();
     let copy = PublicCopy::make();
     let (output, report) = ward.examine(doctor_of(&copy.0).uid(NOBODY).gid(NOBODY));
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(report["level"], "none");
+    assert_eq!((output.status.code(), &report["level"]), (Some(0), &json!("userns")), "{report:#}");
     let limits = ["memory limit", "pids limit", "cpu limit", "attach the runner to its cgroup"];
     let powers = ["root", ROOT, "drop every capability", "take the function's uid and gid", RUNNER];
     let expected: BTreeSet<_> = NAMESPACES.into_iter().chain(limits).chain(powers).collect();
-    assert_eq!(lacking(&report), expected, "{report:#}");
+    assert_eq!(lacking(&report, "full"), expected, "{report:#}");
     assert_eq!(row(&report, "root")["reason"], "it was started as uid 65534, not as root");
     assert_eq!(row(&report, ROOT)["state"], "untried");
     assert_eq!(row(&report, "memory limit")["errno"], libc::EACCES);
+    for level in ["userns", "bare"] {
+        assert_eq!(reach(&report, level)["reached"], true, "{report:#}");
+        let missing = reach(&report, level)["not_enforced"].as_array().expect("an array of sentences");
+        assert!(missing.iter().any(|what| what == "the cpu limit of a function does nothing"), "{missing:?}");
+    }
+    for level in ["full", "userns", "bare"] {
+        let mut command = doctor_of(&copy.0);
+        let status = ward.run(command.args(["--level", level]).uid(NOBODY).gid(NOBODY)).status;
+        assert_eq!(status.code(), Some(if level == "full" { CANNOT_CONFINE } else { 0 }), "{level}");
+    }
+}
+
+#[test]
+fn where_there_are_no_user_namespaces_bare_is_left() {
+    let ward = Ward::enter();
+    let copy = PublicCopy::make();
+    let nobody = |arguments: &[&str]| {
+        let mut command = doctor_of(&copy.0);
+        command.args(arguments).uid(NOBODY).gid(NOBODY);
+        without_user_namespaces(&mut command);
+        command
+    };
+    let (output, report) = ward.examine(&mut nobody(&[]));
+    assert_eq!(
+        (output.status.code(), &report["level"]),
+        (Some(CANNOT_CONFINE), &json!("bare")),
+        "{report:#}"
+    );
+    let expected: BTreeSet<_> = USER_NAMESPACE.into_iter().chain([RUNNER_USERNS]).collect();
+    assert_eq!(lacking(&report, "userns"), expected, "{report:#}");
+    assert_eq!(report["facts"]["max_user_namespaces"], "0");
+    assert_eq!(ward.run(&mut nobody(&["--level", "bare"])).status.code(), Some(0));
+}
+
+/// The table of the documentation says what the trials say: names, kernels, levels and fallbacks.
+#[test]
+fn the_documented_table_is_true() {
+    let ward = Ward::enter();
+    let (_, report) = ward.examine(&mut doctor());
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/LEVELS.md"));
+    let text = text.expect("it lies beside what it describes");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("| confinement |")).skip(2);
+    let documented: Vec<&str> = lines.by_ref().take_while(|line| line.starts_with('|')).collect();
+    let found: Vec<String> = rows(&report).into_iter().map(table_row).collect();
+    assert_eq!(documented, found, "it should read:\n{}", found.join("\n"));
+}
+
+fn table_row(row: &Value) -> String {
+    let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+    let at = |level: &str| {
+        if row["levels"].as_array().expect("levels").contains(&json!(level)) { "x" } else { "" }
+    };
+    let (name, kernel, fallback) = (text("name"), text("least_kernel"), text("fallback"));
+    format!("| {name} | {kernel} | {} | {} | {} | {fallback} |", at("full"), at("userns"), at("bare"))
 }
 
 #[test]
@@ -238,9 +328,9 @@ fn root_without_cap_sys_admin_has_no_namespaces() {
         });
     }
     let (output, report) = ward.examine(&mut command);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(CANNOT_CONFINE));
     let expected: BTreeSet<_> = NAMESPACES.into_iter().chain(["root", ROOT, RUNNER]).collect();
-    assert_eq!(lacking(&report), expected, "{report:#}");
+    assert_eq!(lacking(&report, "full"), expected, "{report:#}");
     assert_eq!(row(&report, "root")["reason"], "root here lacks CAP_SYS_ADMIN");
     for name in NAMESPACES {
         let row = row(&report, name);
@@ -276,8 +366,8 @@ fn a_call_that_a_host_lacks_turns_its_rows_and_no_others() {
         let mut command = doctor();
         without_call(&mut command, call, errno);
         let (output, report) = ward.examine(&mut command);
-        assert_eq!(output.status.code(), Some(1), "call {call}");
-        assert_eq!(lacking(&report), expected, "call {call}: {report:#}");
+        assert_eq!(output.status.code(), Some(CANNOT_CONFINE), "call {call}");
+        assert_eq!(lacking(&report, "full"), expected, "call {call}: {report:#}");
         assert_eq!(row(&report, name)["state"], state, "call {call}: {report:#}");
     }
 }
@@ -288,7 +378,7 @@ fn the_step_at_which_a_runner_failed_is_told_from_those_before_and_after() {
     let mut command = doctor();
     without_call(&mut command, libc::SYS_landlock_restrict_self, libc::EPERM);
     let (_, report) = ward.examine(&mut command);
-    let steps = report["runner"]["steps"].as_array().expect("an array of steps");
+    let steps = report["runners"][0]["steps"].as_array().expect("an array of steps");
     let step = "restrict file system and network by landlock";
     let at = steps.iter().position(|found| found["step"] == step).expect("a step of the list");
     let all = |steps: &[Value], state: &str| steps.iter().all(|step| step["state"] == state);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::control::CannotConfine;
+use crate::control::level::CannotConfine;
 use crate::settings::BadSettings;
 
 /// How a command ended.
@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Settings = 3,
     /// The host cannot confine functions, or not as far as it was told to.
     Confinement = 4,
+    /// No daemon is there to be spoken to.
+    NoDaemon = 5,
 }
 
 impl Exit {

@@ -11,19 +11,9 @@ use crate::control::Front;
 use crate::control::registry::Deployed;
 use crate::shard::record::Record;
 
-/// One line an event.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    /// Whether each function is printed with a command that calls it.
-    pub(crate) with_commands: bool,
-    address: std::cell::OnceCell<SocketAddr>,
-}
-
-impl Lines {
-    pub(crate) fn new(with_commands: bool) -> Self {
-        Self { with_commands, address: std::cell::OnceCell::new() }
-    }
-}
+/// What a journal reads: one line an event.
+#[derive(Debug)]
+pub(super) struct Lines;
 
 /// Writes a line, or a few, to standard error in one piece: other threads write there too.
 pub(super) fn say(text: &str) {
@@ -43,9 +33,6 @@ pub(super) fn last_words(text: String) {
 
 impl Front for Lines {
     fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String {
-        if let Some(address) = addresses.first() {
-            let _ = self.address.set(*address);
-        }
         let mut lines = Vec::new();
         if removed != &Removed::default() {
             lines.push(format!(
@@ -58,29 +45,22 @@ impl Front for Lines {
         lines.join("\n")
     }
 
-    fn loaded(&self, function: &Deployed, took: Duration) -> String {
-        let name = &function.manifest.name;
-        let took = took.as_micros();
-        match self.address.get() {
-            Some(address) if self.with_commands => {
-                format!("loaded {name} in {took} us\n    curl http://{address}/{name}")
-            }
-            Some(_) | None => format!("loaded {name} in {took} us"),
-        }
+    fn loaded(&self, function: &Deployed, took: Duration) -> Option<String> {
+        Some(format!("loaded {} in {} us", function.manifest.name, took.as_micros()))
     }
 
-    fn started(&self, function: &Deployed, took: Duration) -> String {
-        format!("started a worker of {} in {} us", function.manifest.name, took.as_micros())
+    fn started(&self, function: &Deployed, took: Duration) -> Option<String> {
+        Some(format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
     }
 
-    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String {
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {
         let name = &function.manifest.name;
-        match again {
+        Some(match again {
             Some(hold) => {
                 format!("function {name} cannot be served yet: {reason}; it is loaded again in {hold:?}")
             }
             None => format!("function {name} cannot be served: {reason}"),
-        }
+        })
     }
 
     fn invoked(&self, record: &Record) -> String {

@@ -5,12 +5,16 @@ mod dev;
 mod doctor;
 mod exit;
 mod front;
+mod invoke;
+mod manual;
+mod new;
 mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use hairtrigger_sandbox::level::Level;
 
 use crate::config::{DEFAULT_FILE, Origin};
 use exit::Exit;
@@ -39,12 +43,54 @@ enum Command {
         json: bool,
     },
     /// Build and serve every function below a directory, for its author.
+    #[command(after_help = "Examples:
+  hairtrigger dev                         serve the functions in ./plugins, or else here
+  hairtrigger dev greet --listen [::1]:0  serve one, on a port that is free")]
     Dev(dev::Options),
-    /// Try each confinement on this host and print what holds; exits with 0 if level full does.
+    /// Make a function that compiles, with a test that passes.
+    #[command(after_help = "Examples:
+  hairtrigger new greet                   in C, in ./greet
+  hairtrigger new count --lang cpp        in C++
+  hairtrigger new sign --lang rust --dir functions")]
+    New(new::Options),
+    /// Invoke a function of a running daemon: its answer goes to standard output.
+    #[command(after_help = "Examples:
+  hairtrigger invoke greet --query name=Ada
+  hairtrigger invoke thumbnail?width=64 --file photo.jpg > small.jpg
+  date | hairtrigger invoke shout --file - --timing
+  hairtrigger invoke greet --json --address http://127.0.0.1:8080
+
+Exit codes: 0 for an answer below 400, 1 for another or none, 2 for a wrong command line,
+5 if no daemon is there.")]
+    Invoke(invoke::Options),
+    /// Try each confinement on this host and print what holds, and which level this user reaches.
+    ///
+    /// Exits with 0 if the level is reached that this user can expect (full as root, otherwise userns), or the one
+    /// that is asked for; with 4 otherwise.
     Doctor {
+        /// The level that is to be reached for success.
+        #[arg(long, value_name = "LEVEL", value_parser = doctor::level)]
+        level: Option<Level>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print completions for a shell.
+    #[command(after_help = "Example:
+  hairtrigger completions bash > /usr/share/bash-completion/completions/hairtrigger")]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: manual::Shell,
+    },
+    /// Print the manual page, or write it and those of all commands into a directory.
+    #[command(after_help = "Examples:
+  hairtrigger man | man -l -
+  hairtrigger man /usr/local/share/man/man1")]
+    Man {
+        /// Where the pages go.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -86,7 +132,11 @@ pub(crate) fn main() -> ExitCode {
             check::run(&what, json).map(ExitCode::from)
         }
         Command::Dev(options) => dev::run(options).map(|()| Exit::Success.into()),
-        Command::Doctor { json } => doctor::run(json),
+        Command::New(options) => new::run(&options).map(|()| Exit::Success.into()),
+        Command::Invoke(options) => invoke::run(options).map(ExitCode::from),
+        Command::Completions { shell } => manual::completions(shell).map(|()| Exit::Success.into()),
+        Command::Man { directory } => manual::man(directory.as_deref()).map(|()| Exit::Success.into()),
+        Command::Doctor { level, json } => doctor::run(level, json).map(ExitCode::from),
     };
     match result {
         Ok(code) => code,

@@ -5,18 +5,20 @@ use anyhow::Result;
 use super::front::Lines;
 use crate::config::Origin;
 use crate::control::command::commands;
+use crate::control::level::{self, Wanted};
 use crate::control::{self, Launch, registry};
 
 pub(super) fn run(origin: &Origin) -> Result<()> {
     let config = origin.load()?;
     let functions = registry::deployed(&config.functions)?;
+    // Last, so that a mistake in what was written is told first.
+    level::settle(Wanted::Exactly(config.level), &config)?;
     // Nobody asks for anything.
     let (_, wishes) = commands();
-    let front = Lines::new(false);
     control::run(Launch {
         config: &config,
         functions,
-        front: &front,
+        front: &Lines,
         local_only: false,
         wishes,
         records: false,

@@ -14,7 +14,7 @@ use super::holds::{self, Holds};
 use super::log::Log;
 use super::registry::Deployed;
 use super::versions::{Done, Effect, Versions};
-use super::{Front, output, sink, state, watched};
+use super::{Front, level, output, sink, watched};
 use crate::config::Config;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
 use crate::shard::record::{Record, Records};
@@ -71,10 +71,14 @@ impl Control<'_> {
                     }
                 }
                 // What is still under way is followed until it is done.
-                _ = interrupt.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.tell_all(|| ToShard::Drain);
-                }
+                _ = interrupt.recv() => match end {
+                    End::Untold => {
+                        end = End::Told;
+                        self.tell_all(|| ToShard::Drain);
+                    }
+                    // Whoever says it twice does not want to wait.
+                    End::Told => self.tell_all(|| ToShard::End),
+                },
                 _ = terminate.recv(), if end == End::Untold => {
                     end = End::Told;
                     self.tell_all(|| ToShard::Drain);
@@ -100,7 +104,7 @@ impl Control<'_> {
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, self.log.clone());
+                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
                     }
                 }
                 (record, lost) = next_record(records.as_deref()) => {
@@ -206,7 +210,7 @@ impl Control<'_> {
         let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
         let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),
-            None => state::uids(self.config, std::slice::from_ref(&function))
+            None => level::uids(self.config, std::slice::from_ref(&function))
                 .map(|uids| uids[0])
                 .map_err(|error| format!("{error:#}")),
         };

@@ -9,11 +9,13 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::shard::record::Short;
+
 /// A line that waits.
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Event(String),
-    Output(Arc<str>, String),
+    Output(Arc<str>, Option<Short>, String),
 }
 
 /// What a function has in the queue, and what found no place there.
@@ -45,13 +47,13 @@ impl Queue {
         }
     }
 
-    fn output(&mut self, function: &Arc<str>, text: String) {
+    fn output(&mut self, function: &Arc<str>, invocation: Option<Short>, text: String) {
         let share = self.shares.entry(Arc::clone(function)).or_default();
         if share.waiting + text.len() + LOG_LINE_COST > MAX_WAITING_OUTPUT {
             share.dropped += text.len() as u64 + 1;
         } else {
             share.waiting += text.len() + LOG_LINE_COST;
-            self.entries.push_back(Entry::Output(Arc::clone(function), text));
+            self.entries.push_back(Entry::Output(Arc::clone(function), invocation, text));
         }
     }
 
@@ -69,7 +71,7 @@ impl Queue {
         let Some(share) = self.shares.get_mut(function) else { return };
         let dropped = std::mem::take(&mut share.dropped);
         if dropped > 0 {
-            self.output(function, format!("{dropped} bytes of output were dropped"));
+            self.output(function, None, format!("{dropped} bytes of output were dropped"));
         }
     }
 
@@ -84,14 +86,17 @@ impl Queue {
                 }
                 Some(format!("{text}\n"))
             }
-            Entry::Output(function, text) => {
+            Entry::Output(function, invocation, text) => {
                 if let Some(share) = self.shares.get_mut(&function) {
                     share.waiting -= text.len() + LOG_LINE_COST;
                     if share.waiting == 0 {
                         self.tell_dropped(&function);
                     }
                 }
-                Some(format!("[{function}] {text}\n"))
+                Some(match invocation {
+                    Some(invocation) => format!("[{function} {invocation}] {text}\n"),
+                    None => format!("[{function}] {text}\n"),
+                })
             }
         }
     }
@@ -118,14 +123,16 @@ impl Log {
         Ok(Self(shared))
     }
 
-    /// A line about the daemon.
-    pub(crate) fn event(&self, text: String) {
-        self.change(|queue| queue.event(text));
+    /// A line about the daemon, if there is one.
+    pub(crate) fn event(&self, text: impl Into<Option<String>>) {
+        if let Some(text) = text.into() {
+            self.change(|queue| queue.event(text));
+        }
     }
 
-    /// A line of a function.
-    pub(super) fn output(&self, function: &Arc<str>, text: String) {
-        self.change(|queue| queue.output(function, text));
+    /// A line of a function, and the invocation it belongs to, if that is known.
+    pub(super) fn output(&self, function: &Arc<str>, invocation: Option<Short>, text: String) {
+        self.change(|queue| queue.output(function, invocation, text));
     }
 
     /// Output of a function that was not even taken as lines, in bytes.
@@ -180,14 +187,14 @@ mod tests {
         let (loud, quiet) = (Arc::from("loud"), Arc::from("quiet"));
         let mut queue = Queue::default();
         for _ in 0..100_000 {
-            queue.output(&loud, "x".repeat(100));
+            queue.output(&loud, None, "x".repeat(100));
         }
-        queue.output(&quiet, "here".to_owned());
+        queue.output(&quiet, Some(Short(*b"00112233445566778899aabbccddeeff")), "here".to_owned());
         queue.event("loaded".to_owned());
         let fit = MAX_WAITING_OUTPUT / (100 + LOG_LINE_COST);
         assert_eq!(queue.entries.len(), fit + 2);
         let lines = drain(&mut queue);
-        assert_eq!(&lines[fit..fit + 2], ["[quiet] here\n", "loaded\n"]);
+        assert_eq!(&lines[fit..fit + 2], ["[quiet 0011…eeff] here\n", "loaded\n"]);
         let dropped = (100_000 - fit) * 101;
         assert_eq!(lines[fit + 2..], [format!("[loud] {dropped} bytes of output were dropped\n")]);
     }

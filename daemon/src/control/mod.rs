@@ -1,10 +1,10 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
-#[expect(dead_code, reason = "those who have wishes come next")]
 pub(crate) mod command;
 mod follow;
 mod holds;
+pub(crate) mod level;
 mod listener;
 mod log;
 mod output;
@@ -24,9 +24,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hairtrigger_sandbox::cgroup::{Cgroups, Removed, remove_leftovers};
-use hairtrigger_sandbox::janitor::Janitor;
-use hairtrigger_sandbox::{Sandbox, SandboxConfig, probe};
+use hairtrigger_sandbox::Sandbox;
+use hairtrigger_sandbox::cgroup::Removed;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::Config;
@@ -36,22 +35,24 @@ use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
 use holds::Holds;
+use level::Ground;
 use listener::Listeners;
 use log::Log;
 use registry::Deployed;
 use versions::Versions;
 use watched::Watched;
 
-/// How a command line front puts the events of the daemon's life. Each text is a line, or a few.
+/// How a command line front puts the events of the daemon's life. Each text is a line, or a few; `None` says
+/// nothing.
 pub(crate) trait Front {
     /// The daemon serves on these addresses, and on a unix socket; its functions are still loading.
     fn serving(&self, addresses: &[SocketAddr], socket: Option<&Path>, removed: &Removed) -> String;
     /// A function is loaded.
-    fn loaded(&self, function: &Deployed, took: Duration) -> String;
+    fn loaded(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A worker of a function was forked.
-    fn started(&self, function: &Deployed, took: Duration) -> String;
+    fn started(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
-    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> String;
+    fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
     /// An invocation is over.
     fn invoked(&self, record: &Record) -> String;
 }
@@ -70,20 +71,15 @@ pub(crate) struct Launch<'l> {
     pub(crate) records: bool,
 }
 
-/// The host, or who started the daemon, does not allow what confines functions.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct CannotConfine(pub(crate) String);
-
 /// Runs the daemon until a signal ends it.
+///
+/// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let Launch { config, functions, front, local_only, wishes, records } = launch;
     let records = records.then(|| Arc::new(Records::new()));
-    require_root()?;
-    require_confinements(config)?;
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
-    let uids = state::uids(config, &functions)?;
+    let uids = level::uids(config, &functions)?;
     let shards = config.shards;
     let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
     for (function, uid) in functions.into_iter().zip(uids) {
@@ -92,10 +88,8 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
         versions.begin(Arc::new(function), uid, None);
     }
-    let cgroups = Cgroups::detect(&config.cgroup)?;
-    let removed = remove_leftovers(&cgroups).context("what an earlier daemon left cannot be removed")?;
-    // Before any thread: the janitor is a fork of this process.
-    let _janitor = Janitor::start(&cgroups).context("the janitor cannot be started")?;
+    // Before any thread.
+    let ground = Ground::take(config)?;
     let log = Log::start()?;
     // A panic must not wait for somebody to read of it.
     let panics = log.clone();
@@ -105,7 +99,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let opened = listeners.commit(prepared)?.new;
     let inboxes = (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
     let (sink, heard) = sink::sink(Arc::clone(&inboxes));
-    let sandbox = Sandbox::start(SandboxConfig { cgroups, ns_init_uid: config.uid_base }, Box::new(sink))?;
+    let sandbox = Sandbox::start(ground.sandbox(), Box::new(sink))?;
     let (report, reports) = unbounded_channel();
     let mut control = Control {
         sandbox: &sandbox,
@@ -116,7 +110,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         log: &log,
         holds: Holds::default(),
     };
-    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &removed));
+    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &ground.removed));
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();
     let mut threads = Vec::new();
@@ -166,40 +160,6 @@ fn end_all(shards: &[Arc<Inbox>]) {
     for shard in shards {
         shard.tell(ToShard::End);
     }
-}
-
-fn require_root() -> Result<()> {
-    // SAFETY: takes no pointers and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        let sentence = "hairtrigger confines functions at level full, for which it must be started as root";
-        return Err(CannotConfine(sentence.to_owned()).into());
-    }
-    Ok(())
-}
-
-/// Tries every confinement before anything is served with less: what is missing is refused by name.
-fn require_confinements(config: &Config) -> Result<()> {
-    let options = probe::Options {
-        cgroup: format!("{}-probe-{}", config.cgroup, std::process::id()),
-        uid_base: config.uid_base,
-        uid_count: config.uid_count,
-    };
-    let lacking: Vec<String> = probe::confinements(&options)
-        .into_iter()
-        .filter(|row| !row.holds())
-        .map(|row| {
-            let reason = row.reason.unwrap_or_else(|| "it does not hold".to_owned());
-            format!("{} (Linux {}): {reason}", row.about.name, row.about.least_kernel)
-        })
-        .collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    Err(CannotConfine(format!(
-        "this host cannot confine functions; `hairtrigger doctor` says more\n  {}",
-        lacking.join("\n  ")
-    ))
-    .into())
 }
 
 /// As many descriptors as may be: connections and workers are limited by other bounds.

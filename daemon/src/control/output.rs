@@ -6,18 +6,23 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use hairtrigger_sandbox::limits::{
-    LAST_OUTPUT_SLICES, LOG_LINE_COST, MAX_LOG_LINE, MAX_OUTPUT, OUTPUT_SLICE, OUTPUT_WINDOW, SLOW_OUTPUT,
+    LAST_OUTPUT_SLICES, LOG_LINE_COST, MAX_LOG_LINE, MAX_MARKS, MAX_OUTPUT, OUTPUT_SLICE, OUTPUT_WINDOW,
+    SLOW_OUTPUT,
 };
+use hairtrigger_sandbox::mark;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
 use super::log::Log;
+use crate::shard::record::Short;
+use crate::shard::reply::InvocationId;
 
-/// Passes the lines of a worker or a template on until the last writer is gone.
-pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, log: Log) {
+/// Passes the lines of a worker or a template on until the last writer is gone. If they are `marked`, each with
+/// the invocation that it belongs to.
+pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, marked: bool, log: Log) {
     tokio_uring::spawn(async move {
         let Ok(pipe) = Receiver::from_owned_fd(pipe) else { return };
-        let mut lines = Lines::new(function);
+        let mut lines = Lines::new(function, marked);
         let mut window = Instant::now() + OUTPUT_WINDOW;
         loop {
             if lines.dropped > 0 {
@@ -45,7 +50,7 @@ pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, log: Log) {
 /// Passes on at once what a template has left that has ended.
 pub(super) fn exhaust(function: Arc<str>, pipe: OwnedFd, log: &Log) {
     let mut pipe = File::from(pipe);
-    let mut lines = Lines::new(function);
+    let mut lines = Lines::new(function, false);
     for _ in 0..LAST_OUTPUT_SLICES {
         if !slice(|bytes| pipe.read(bytes), &mut lines, log).unwrap_or(false) {
             break;
@@ -61,7 +66,7 @@ fn slice(read: impl FnOnce(&mut [u8]) -> io::Result<usize>, lines: &mut Lines, l
     match read(&mut bytes) {
         Ok(0) => Some(false),
         Ok(length) => {
-            lines.take(&bytes[..length], |function, text| log.output(function, text));
+            lines.take(&bytes[..length], |function, invocation, text| log.output(function, invocation, text));
             Some(true)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -78,39 +83,75 @@ struct Lines {
     left: usize,
     /// In bytes, of this window.
     dropped: u64,
+    /// Whether there are marks in it.
+    marked: bool,
+    /// Marks that cost nothing, of this window.
+    marks: usize,
+    /// Of the last mark.
+    invocation: Option<Short>,
 }
 
 impl Lines {
-    fn new(function: Arc<str>) -> Self {
-        Self { function, line: Gather::default(), left: MAX_OUTPUT, dropped: 0 }
+    fn new(function: Arc<str>, marked: bool) -> Self {
+        Self {
+            function,
+            line: Gather::default(),
+            left: MAX_OUTPUT,
+            dropped: 0,
+            marked,
+            marks: MAX_MARKS,
+            invocation: None,
+        }
     }
 
     /// Takes what was read. Beyond the window's volume the rest is counted; a line costs [`LOG_LINE_COST`]
     /// beyond its bytes, so that many empty ones are no way around it.
-    fn take(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&Arc<str>, String)) {
+    fn take(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&Arc<str>, Option<Short>, String)) {
         while !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let part = &bytes[..end.unwrap_or(bytes.len())];
             let cost = part.len() + if end.is_some() { LOG_LINE_COST } else { 0 };
             if self.dropped > 0 || cost > self.left {
                 self.dropped += bytes.len() as u64;
+                // The next mark may be among it.
+                self.invocation = None;
                 return;
             }
             self.left -= cost;
             self.line.take(part);
             let Some(end) = end else { return };
-            emit(&self.function, self.line.end());
+            self.end_line(&mut emit);
             bytes = &bytes[end + 1..];
         }
     }
 
+    /// A line is complete: it is passed on, or it is a mark.
+    fn end_line(&mut self, emit: &mut impl FnMut(&Arc<str>, Option<Short>, String)) {
+        let mark = if self.marked { self.line.take_mark() } else { None };
+        let Some(id) = mark else {
+            return emit(&self.function, self.invocation, self.line.end());
+        };
+        // What its worker writes does not take a function's own room; a flood of forged ones does.
+        if self.marks > 0 {
+            self.marks -= 1;
+            self.left += mark::MARK - 1;
+            if self.line.is_empty() {
+                self.left += LOG_LINE_COST;
+            }
+        }
+        if !self.line.is_empty() {
+            emit(&self.function, self.invocation, self.line.end());
+        }
+        self.invocation = Some(Short(id));
+    }
+
     /// A new window begins.
     fn renew(&mut self, log: &Log) {
-        self.left = MAX_OUTPUT;
+        (self.left, self.marks) = (MAX_OUTPUT, MAX_MARKS);
         if self.dropped > 0 {
             // What follows is no part of the line that was cut.
             if !self.line.is_empty() {
-                log.output(&self.function, self.line.end());
+                log.output(&self.function, self.invocation, self.line.end());
             }
             log.dropped(&self.function, std::mem::take(&mut self.dropped));
         }
@@ -118,7 +159,7 @@ impl Lines {
 
     fn finish(&mut self, log: &Log) {
         if !self.line.is_empty() {
-            log.output(&self.function, self.line.end());
+            log.output(&self.function, self.invocation, self.line.end());
         }
         self.renew(log);
     }
@@ -142,6 +183,16 @@ impl Gather {
         self.dropped += part.len() - fit;
     }
 
+    /// Takes a mark off the end. One behind what was left out is left out with it.
+    fn take_mark(&mut self) -> Option<InvocationId> {
+        let (before, id) = mark::split(&self.bytes);
+        let before = before.len();
+        if id.is_some() {
+            self.bytes.truncate(before);
+        }
+        id
+    }
+
     /// The line, made harmless to a terminal; the next begins.
     fn end(&mut self) -> String {
         let harmless = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
@@ -160,8 +211,55 @@ mod tests {
 
     fn taken(lines: &mut Lines, bytes: &[u8]) -> Vec<String> {
         let mut taken = Vec::new();
-        lines.take(bytes, |_, text| taken.push(text));
+        lines.take(bytes, |_, invocation, text| {
+            taken.push(match invocation {
+                Some(invocation) => format!("{invocation} {text}"),
+                None => text,
+            });
+        });
         taken
+    }
+
+    /// A mark, and how its id is shown.
+    fn marked(number: u16) -> (Vec<u8>, String) {
+        let digits = format!("{number:04x}");
+        (format!("\x1e{digits}{}{digits}\n", "0".repeat(24)).into_bytes(), format!("{digits}…{digits}"))
+    }
+
+    #[test]
+    fn lines_belong_to_the_invocation_of_the_last_mark_however_they_are_sliced() {
+        let ((one, shown), (two, shown_two)) = (marked(1), marked(2));
+        let text = [b"init\n", &one[..], b"a\nb\nunfinished", &two[..], &one[..], &two[..], b"c\n"].concat();
+        let expected = [
+            "init".to_owned(),
+            format!("{shown} a"),
+            format!("{shown} b"),
+            format!("{shown} unfinished"),
+            format!("{shown_two} c"),
+        ];
+        for size in 1..text.len() {
+            let mut lines = Lines::new("f".into(), true);
+            let got: Vec<String> = text.chunks(size).flat_map(|part| taken(&mut lines, part)).collect();
+            assert_eq!(got, expected, "{size}");
+        }
+        // Where there are none, what looks like one is a line.
+        let mut lines = Lines::new("f".into(), false);
+        assert_eq!(taken(&mut lines, &one), [format!("\u{fffd}0001{}0001", "0".repeat(24))]);
+    }
+
+    #[test]
+    fn marks_take_no_room_but_a_flood_of_them_does() {
+        let (mark, _) = marked(7);
+        let mut lines = Lines::new("f".into(), true);
+        for _ in 0..MAX_MARKS {
+            assert!(taken(&mut lines, &mark).is_empty());
+        }
+        assert_eq!((lines.left, lines.dropped), (MAX_OUTPUT, 0));
+        for _ in 0..MAX_OUTPUT {
+            assert!(taken(&mut lines, &mark).is_empty());
+        }
+        assert!(lines.dropped > 0);
+        assert_eq!(lines.invocation, None, "after what was dropped, nobody knows whose a line is");
     }
 
     #[test]
@@ -170,7 +268,7 @@ mod tests {
         text.extend(vec![b'x'; MAX_LOG_LINE + 3]);
         text.extend(b"\nrest");
         for size in [1, 2, 7, 4096, text.len()] {
-            let mut lines = Lines::new("f".into());
+            let mut lines = Lines::new("f".into(), false);
             let got: Vec<String> = text.chunks(size).flat_map(|part| taken(&mut lines, part)).collect();
             assert_eq!(got[..3], ["one", "", "\u{fffd}[2Jtwo"]);
             assert_eq!(got[3], format!("{} … (3 bytes more)", "x".repeat(MAX_LOG_LINE)));
@@ -181,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_window_bounds_the_volume_and_the_rest_is_counted() {
-        let mut lines = Lines::new("f".into());
+        let mut lines = Lines::new("f".into(), false);
         let flood = vec![b'\n'; 10 * MAX_OUTPUT];
         let got = taken(&mut lines, &flood).len();
         assert_eq!(got, MAX_OUTPUT / LOG_LINE_COST);
@@ -194,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_bounded_too() {
-        let mut lines = Lines::new("f".into());
+        let mut lines = Lines::new("f".into(), false);
         for _ in 0..100 {
             assert!(taken(&mut lines, &[b'x'; OUTPUT_SLICE]).is_empty());
         }

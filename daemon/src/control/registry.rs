@@ -26,6 +26,8 @@ pub(crate) struct Deployed {
     pub(crate) directory: PathBuf,
     /// The plugin's file in it.
     pub(crate) library: String,
+    /// Whether what it writes is told apart by invocation, which costs each a system call.
+    pub(crate) mark_output: bool,
     stamp: Stamp,
 }
 
@@ -118,30 +120,6 @@ pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
     bad.unless_any(functions)
 }
 
-/// No two of one name or with routes in conflict, and no more than there may be.
-pub(crate) fn distinct(functions: &[Deployed]) -> Result<()> {
-    if functions.len() > MAX_FUNCTIONS {
-        bail!("there are {} functions; one daemon takes {MAX_FUNCTIONS}", functions.len());
-    }
-    let mut names: BTreeMap<&str, &Path> = BTreeMap::new();
-    for function in functions {
-        if let Some(other) = names.insert(&function.manifest.name, &function.directory) {
-            bail!(
-                "two functions are named {}: in {} and in {}",
-                function.manifest.name,
-                other.display(),
-                function.directory.display()
-            );
-        }
-    }
-    if let Some(conflict) = conflict(functions.iter().map(|function| &function.manifest)) {
-        let directory = |name: &str| names.get(name).map(|directory| directory.display().to_string());
-        let [one, other] = conflict.sides.each_ref().map(|(name, _)| directory(name).unwrap_or_default());
-        bail!("{conflict}; they are in {one} and in {other}");
-    }
-    Ok(())
-}
-
 /// Two routes that match the same requests, if there are such. The later one comes second.
 fn conflict<'m>(manifests: impl Iterator<Item = &'m Manifest>) -> Option<Conflict> {
     let routes = (0_u32..).zip(manifests);
@@ -164,7 +142,7 @@ impl Deployed {
         }
         let changed = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
         let stamp = (facts.dev(), facts.ino(), changed, facts.size());
-        Ok(Self { manifest, directory: directory.to_owned(), library, stamp })
+        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false, stamp })
     }
 
     /// As the sandbox takes it.
@@ -183,6 +161,7 @@ impl Deployed {
             max_response: *max_response,
             environment: env.iter().cloned().collect(),
             init_timeout: INIT_TIMEOUT,
+            mark_output: self.mark_output,
         }
     }
 

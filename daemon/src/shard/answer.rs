@@ -21,9 +21,9 @@ impl Shard {
         let Some(exchange) = connection.exchange else { return };
         connection.consume(exchange.length);
         connection.received_at = now;
-        self.body_bytes -= connection.end_exchange();
         if exchange.keep_alive && !draining {
             connection.phase = Phase::Head;
+            self.end_exchange(key);
             self.answered.push(key);
         } else {
             self.finish(key);
@@ -117,8 +117,11 @@ impl Shard {
         let Some(exchange) = &connection.exchange else { return };
         let headers = [(&b"allow"[..], allow.as_bytes())];
         let framing = exchange.framing(date);
-        let written = write_response(&mut connection.output, 204, headers, &exchange.id, framing, 0);
-        debug_assert_eq!(written, Ok(false), "a list of methods is a field, and 204 has no body");
+        let written = write_response(&mut connection.output, 204, headers, [], &exchange.id, framing, 0);
+        debug_assert!(
+            written.is_ok_and(|follows| !follows.body),
+            "a list of methods is a field, and 204 has no body"
+        );
         self.answered(key);
     }
 
@@ -132,8 +135,9 @@ impl Shard {
             let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
             let framing = exchange.framing(date);
             let length = body.len() as u64;
-            let written = write_response(&mut connection.output, 200, headers, &exchange.id, framing, length);
-            if written == Ok(true) {
+            let written =
+                write_response(&mut connection.output, 200, headers, [], &exchange.id, framing, length);
+            if written.is_ok_and(|follows| follows.body) {
                 connection.output.extend_from_slice(body);
             }
         } else {
@@ -191,6 +195,7 @@ impl Shard {
                 framing: Framing {
                     keep_alive: false,
                     http10: false,
+                    takes_trailers: false,
                     head_only: exchange.is_some_and(|exchange| exchange.head_only),
                     date: Some(date),
                 },

@@ -12,6 +12,15 @@ use hairtrigger_sandbox::limits::{CHUNKED_SLICE, INLINE_BODY, TRANSFER_SLICE};
 
 use super::chunked::{ChunkError, Decoder};
 
+/// A whole body, and what came behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The trailers that a function may see, encoded as header fields are for the channel.
+    pub(crate) trailers: &'a [u8],
+    pub(crate) trailer_count: u32,
+}
+
 /// A body, as far as it has arrived.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -123,14 +132,23 @@ impl Body {
         }
     }
 
-    /// The trailers of a whole body that a function may see, encoded as header fields are for the channel, and
-    /// how many they are.
-    #[allow(dead_code, reason = "the channel does not carry them yet")]
-    pub(crate) fn trailers(&self) -> (&[u8], u32) {
-        match &self.framing {
-            Framing::Sized(_) => (&[], 0),
+    /// All of it, once it is whole.
+    pub(crate) fn content(&self) -> Content<'_> {
+        let (trailers, trailer_count) = match &self.framing {
+            Framing::Sized(_) => (&[][..], 0),
             Framing::Chunked(chunks) => chunks.decoder.trailers(),
-        }
+        };
+        Content { bytes: &self.bytes, trailers, trailer_count }
+    }
+
+    /// Lends a whole body, to be [given back](Body::give_back).
+    pub(crate) fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// See [`Body::lend`].
+    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
     }
 
     /// What has arrived, for good.

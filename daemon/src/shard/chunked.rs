@@ -10,6 +10,7 @@ use hairtrigger_sandbox::limits::MAX_CHUNK_EXTENSIONS;
 
 use super::parse::BadRequest;
 use trailers::Trailers;
+pub(super) use trailers::may_trail;
 
 /// Most digits of a chunk's size, leading zeros included: no number of so many exceeds 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;

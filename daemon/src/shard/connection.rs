@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BODY};
 
 use super::Door;
-use super::body::Body;
+use super::body::{Body, Content};
 use super::chunked::{Decoded, Decoder};
 use super::parse::{BodyLength, Progress};
 use super::record::Start;
@@ -25,6 +25,8 @@ pub(crate) enum Phase {
     Body,
     /// The request waits for a worker.
     Queued,
+    /// A worker is reserved for it; its body is being written into that worker's channel.
+    Posting,
     /// A worker has it.
     Invoked,
     /// The last answer is on its way.
@@ -73,6 +75,7 @@ pub(crate) struct Exchange {
     pub(crate) timed: bool,
     /// How it came by its worker, once it has one.
     pub(crate) start: Start,
+    pub(crate) takes_trailers: bool,
     pub(crate) stamps: Stamps,
 }
 
@@ -120,13 +123,20 @@ impl Stamps {
 impl Exchange {
     /// The request's body, which is in the connection's input unless it has a buffer of its `own`.
     pub(crate) fn body<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> &'a [u8] {
-        own.map_or_else(|| &input[self.head..self.length], Body::bytes)
+        self.content(input, own).bytes
+    }
+
+    /// As [`Exchange::body`], with its trailers.
+    pub(crate) fn content<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> Content<'a> {
+        let inline = || Content { bytes: &input[self.head..self.length], ..Content::default() };
+        own.map_or_else(inline, Body::content)
     }
 
     pub(crate) fn framing<'d>(&self, date: &'d HttpDate) -> Framing<'d> {
         Framing {
             keep_alive: self.keep_alive,
             http10: self.http10,
+            takes_trailers: self.takes_trailers,
             head_only: self.head_only,
             date: Some(date),
         }
@@ -249,12 +259,12 @@ impl Connection {
         }
     }
 
-    /// Forgets the request under way; returns what it counted for in the shard's sum of bodies.
-    pub(crate) fn end_exchange(&mut self) -> u64 {
-        if self.receive != Receive::Direct {
-            self.body = None;
-        }
-        self.exchange.take().map_or(0, |exchange| exchange.counted)
+    /// Forgets the request under way; returns what it counted for in the shard's sum of bodies, and the body's
+    /// buffer.
+    pub(crate) fn end_exchange(&mut self) -> (u64, Vec<u8>) {
+        let body = if self.receive == Receive::Direct { None } else { self.body.take() };
+        let buffer = body.map(|mut body| body.lend()).unwrap_or_default();
+        (self.exchange.take().map_or(0, |exchange| exchange.counted), buffer)
     }
 
     /// When somebody must look at it.
@@ -267,11 +277,12 @@ impl Connection {
         self.output.len() + self.sending.len()
     }
 
-    /// Everything handed to the kernel is sent.
-    pub(crate) fn all_sent(&mut self) {
+    /// Everything handed to the kernel is sent. Returns the buffer if it is too long to be kept.
+    pub(crate) fn all_sent(&mut self) -> Vec<u8> {
         self.sending.clear();
         self.sent = 0;
         self.write_deadline = u64::MAX;
+        if self.sending.capacity() > KEPT_CAPACITY { std::mem::take(&mut self.sending) } else { Vec::new() }
     }
 }
 
@@ -420,6 +431,7 @@ mod tests {
             prefers_text: false,
             timed: false,
             start: Start::Warm,
+            takes_trailers: false,
             stamps: Stamps::default(),
         }
     }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
+use hairtrigger_sandbox::limits::LARGE_PAYLOAD;
 
 use super::connection::{Connection, Exchange, Phase};
-use super::function::{Caller, Dispatch, Flight, Status};
+use super::function::{Caller, Dispatch, Flight, Request, Status};
 use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
 use super::record::Told;
-use super::reply::write_response;
+use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
 use super::route::Route;
+use super::transfer::{Holder, Large};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -122,7 +124,7 @@ impl Shard {
     }
 
     /// What is known of a caller's request.
-    fn exchange(&mut self, caller: Caller) -> Option<&mut Exchange> {
+    pub(super) fn exchange(&mut self, caller: Caller) -> Option<&mut Exchange> {
         match caller {
             Caller::Connection(key) => self.connections.get_mut(key)?.exchange.as_mut(),
             Caller::Parcel(key) => self.parcels.exchange(key),
@@ -133,7 +135,9 @@ impl Shard {
     fn post(&mut self, caller: Caller) -> bool {
         let key = match caller {
             Caller::Connection(key) => key,
-            Caller::Parcel(key) => return self.post_of_parcel(key),
+            Caller::Parcel(key) => {
+                return self.begin_parcel(key).unwrap_or_else(|| self.post_of_parcel(key));
+            }
         };
         let Self { connections, functions, scratch, now, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return true };
@@ -143,8 +147,23 @@ impl Shard {
         // this is cheaper than copying them.
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let body = exchange.body(&connection.input, connection.body.as_deref());
-        let dispatch = function.post_head(&head, body, exchange, caller, *now, &mut scratch.encoded);
+        let content = exchange.content(&connection.input, connection.body.as_deref());
+        if content.bytes.len() > LARGE_PAYLOAD {
+            let request =
+                Request::new(&head, content, function.profile.route(exchange), &mut scratch.encoded);
+            let Some(begun) = function.begin(&request, &exchange.id, *now) else { return false };
+            exchange.timed = request.timed;
+            exchange.stamps.dispatched = *now;
+            exchange.start = function.start_of(begun.worker.slot, exchange.stamps.queued);
+            let function = function.key;
+            connection.phase = Phase::Posting;
+            let body = connection.body.as_mut().map(|body| body.lend());
+            let Some(body) = body else { unreachable!("a large body has a buffer of its own") };
+            self.clear_deadline(key);
+            self.post_large(caller, function, begun, body);
+            return true;
+        }
+        let dispatch = function.post_head(&head, content, exchange, caller, *now, &mut scratch.encoded);
         let Dispatch::Posted { slot, wake, timed } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
         exchange.timed = timed;
@@ -208,6 +227,9 @@ impl Shard {
             let Some(live) = functions.get_mut(function).and_then(|f| f.worker(slot)) else {
                 continue;
             };
+            if live.reading {
+                continue;
+            }
             if !live.bell_armed {
                 live.bell_armed = true;
                 let count: *mut u64 = &raw mut *live.bell_count;
@@ -259,9 +281,10 @@ impl Shard {
         let limit = entry.profile.max_response;
         let timeout = entry.profile.timeout;
         let Some(live) = entry.worker(slot) else { return false };
-        if live.killed_for.is_some() {
+        if live.killed_for.is_some() || live.reading {
             return false;
         }
+        let mut large = None;
         let (id, flight) = (live.id, live.flights.front().copied());
         // The answer to a parcel, which is sent on as bytes.
         let mut bytes = Vec::new();
@@ -289,6 +312,7 @@ impl Shard {
                     (ReplyKind::TooLarge, _) => Outcome::ResponseTooLarge { limit },
                     (ReplyKind::Response { .. }, None) => Outcome::ClientGone,
                     (ReplyKind::Response { status }, Some((exchange, output))) => {
+                        let before = output.len();
                         let timing =
                             if exchange.timed { exchange.stamps.timing(reply.times, *now) } else { None };
                         let timing = timing.as_ref().map(|text| (&b"server-timing"[..], text.as_bytes()));
@@ -296,16 +320,25 @@ impl Shard {
                             output,
                             status,
                             reply.headers.chain(timing),
+                            reply.trailers,
                             &exchange.id,
                             exchange.framing(date),
                             reply.body.len() as u64,
                         );
                         match written {
-                            Ok(true) => {
-                                reply.body.copy_to(output);
+                            Ok(Follows { body: true, tail }) if let Some(span) = reply.body.large() => {
+                                let bytes = std::mem::take(output);
+                                let response = Response { status, length, times, bytes };
+                                large = Some(Large { response, before, tail, span });
                                 Outcome::Completed { status }
                             }
-                            Ok(false) => Outcome::Completed { status },
+                            Ok(Follows { body, tail }) => {
+                                if body {
+                                    reply.body.copy_to(output);
+                                }
+                                output.extend_from_slice(&tail);
+                                Outcome::Completed { status }
+                            }
                             Err(bad) => Outcome::ProtocolViolation { what: bad.what() },
                         }
                     }
@@ -316,6 +349,15 @@ impl Shard {
             self.fail_worker(function, slot, outcome);
             return false;
         }
+        let holder = Holder { function, worker: id };
+        if let (Some(large), Some(flight)) = (large, flight) {
+            self.take_large(holder, flight.caller, large);
+            return false;
+        }
+        self.clear_request(holder);
+        let Self { functions, now, .. } = self;
+        let Some(entry) = functions.get_mut(function) else { return false };
+        let Some(live) = entry.worker(slot) else { return false };
         live.channel.done_with_reply();
         let (flight, lasted) = live.first_ended(*now, timeout);
         let more = !live.flights.is_empty();

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView};
+use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::body::Content;
 use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
@@ -49,17 +50,18 @@ pub(crate) struct Request<'a> {
     /// Encoded as [`RequestView::encode_header`] does.
     pub(crate) headers: &'a [u8],
     pub(crate) header_count: u32,
+    /// Trailers are the last of the fields in `headers`.
+    pub(crate) trailer_count: u32,
     pub(crate) body: &'a [u8],
     /// Whether the client asked for the times of the stages.
     pub(crate) timed: bool,
 }
 
 impl<'a> Request<'a> {
-    /// Of a head and its body; `encoded` takes the fields, those among them that tell the function which of its
-    /// routes this is.
+    /// Of a head, what follows it, and the manifest's route that led here; `encoded` takes the fields.
     pub(crate) fn new(
         head: &Head<'a>,
-        body: &'a [u8],
+        content: Content<'a>,
         route: Option<&Pattern>,
         encoded: &'a mut Vec<u8>,
     ) -> Self {
@@ -84,16 +86,43 @@ impl<'a> Request<'a> {
                 header_count += 1;
             }
         }
+        encoded.extend_from_slice(content.trailers);
         Self {
             method: head.method,
             path: head.path,
             query: head.query.unwrap_or_default(),
             headers: encoded,
             header_count,
-            body,
+            trailer_count: content.trailer_count,
+            body: content.bytes,
             timed,
         }
     }
+
+    /// `measured` if the times of the stages are wanted, whatever the client asks for.
+    fn view<'v>(&'v self, id: &'v InvocationId, deadline_ns: u64, measured: bool) -> RequestView<'v> {
+        RequestView {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            headers: self.headers,
+            header_count: self.header_count,
+            trailer_count: self.trailer_count,
+            body: self.body,
+            invocation: id,
+            deadline_ns,
+            timed: self.timed || measured,
+        }
+    }
+}
+
+/// A worker that is reserved for a request with a large body, and where that is to be written before
+/// [`Live::finish_post`].
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) worker: WorkerId,
+    pub(crate) file: OwnedFd,
+    pub(crate) span: Span,
 }
 
 /// An invocation that a worker holds.
@@ -122,6 +151,8 @@ pub(crate) struct Live {
     /// Takes the bell's count while [`Live::bell_armed`].
     pub(crate) bell_count: Box<u64>,
     pub(crate) bell_armed: bool,
+    /// Whether its last reply is still being read; it begins nothing before that.
+    pub(crate) reading: bool,
     /// Whether it is on the shard's list of workers to look at.
     pub(crate) listed: bool,
     /// Whether it has answered anything.
@@ -142,15 +173,33 @@ impl Live {
     /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
     /// first flight.
     pub(crate) fn look_at(&self) -> u64 {
-        if self.flights.len() > 1 {
+        if self.reading {
+            u64::MAX
+        } else if self.flights.len() > 1 {
             self.deadline.min(self.head_since + nanoseconds(WAIT_IN_CHANNEL))
         } else {
             self.deadline
         }
     }
 
+    /// Posts the request that was begun, once its body is written.
+    pub(crate) fn finish_post(&mut self, caller: Caller, now: u64, timeout: Duration) -> Posted {
+        let posted = self.channel.finish_post(now.saturating_add(nanoseconds(timeout)));
+        if posted != Posted::Full {
+            self.has_one_more(caller, now, timeout);
+        }
+        posted
+    }
+
+    fn has_one_more(&mut self, caller: Caller, now: u64, timeout: Duration) {
+        self.flights.push_back(Flight { caller, sequence: self.channel.last_posted() });
+        if self.flights.len() == 1 {
+            self.head_changed(now, timeout);
+        }
+    }
+
     /// The first flight is another one, or none.
-    fn head_changed(&mut self, now: u64, timeout: Duration) {
+    pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
         self.head_since = now;
         self.deadline =
             if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
@@ -191,7 +240,7 @@ pub(crate) struct Function {
     workers: Vec<Option<Box<Live>>>,
     /// Who waits for a worker, and since when.
     pub(crate) queue: VecDeque<(Caller, u64)>,
-    /// Invocations that other shards have from this one.
+    /// Invocations that other shards have from this one, or whose bodies are on their way to a worker.
     pub(crate) away: u32,
     /// How many were handed over, and from when on they are counted.
     handed: u32,
@@ -373,6 +422,7 @@ impl Function {
             timer: None,
             bell_count: Box::new(0),
             bell_armed: false,
+            reading: false,
             listed: false,
             served: false,
             arrived: now,
@@ -392,7 +442,7 @@ impl Function {
     pub(crate) fn post_head(
         &mut self,
         head: &Head<'_>,
-        body: &[u8],
+        content: Content<'_>,
         exchange: &Exchange,
         caller: Caller,
         now: u64,
@@ -401,7 +451,7 @@ impl Function {
         if !self.pool.has_room() {
             return Dispatch::Wait;
         }
-        let request = Request::new(head, body, self.profile.route(exchange), scratch);
+        let request = Request::new(head, content, self.profile.route(exchange), scratch);
         self.post(&request, &exchange.id, caller, now)
     }
 
@@ -425,35 +475,45 @@ impl Function {
         now: u64,
     ) -> Dispatch {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
-        let timeout = self.profile.timeout;
+        let (timeout, measured) = (self.profile.timeout, self.measured);
         let slot = worker.slot;
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
         };
         // Of one that waits in the channel the time begins later; this is what its function is told.
         let deadline = now.saturating_add(nanoseconds(timeout));
-        let posted = live.channel.post(&RequestView {
-            method: request.method,
-            path: request.path,
-            query: request.query,
-            headers: request.headers,
-            header_count: request.header_count,
-            body: request.body,
-            invocation: id,
-            deadline_ns: deadline,
-            timed: request.timed || self.measured,
-        });
+        let posted = live.channel.post(&request.view(id, deadline, measured));
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.
             self.pool.release(worker, now);
             return Dispatch::Wait;
         }
-        live.flights.push_back(Flight { caller, sequence: live.channel.last_posted() });
-        if live.flights.len() == 1 {
-            live.head_changed(now, timeout);
-        }
+        live.has_one_more(caller, now, timeout);
         self.stand();
         Dispatch::Posted { slot, wake: posted == Posted::MustWake, timed: request.timed }
+    }
+
+    /// Reserves a worker, if one is free, for a request whose body is large.
+    pub(crate) fn begin(&mut self, request: &Request<'_>, id: &InvocationId, now: u64) -> Option<Begun> {
+        let measured = self.measured;
+        let worker = self.pool.take()?;
+        let live = self.workers.get_mut(usize::from(worker.slot)).and_then(Option::as_deref_mut);
+        let Some(live) = live else { unreachable!("the pool gives out only workers that are there") };
+        let view = RequestView { body: b"", ..request.view(id, 0, measured) };
+        let span = live.channel.begin_post(&view, request.body.len());
+        let file = live.channel.request_file().try_clone_to_owned();
+        let (Some(span), Ok(file)) = (span, file) else {
+            // Descriptors are short, or the slab is in use: then what was begun there is somebody else's.
+            if span.is_some() {
+                live.channel.abandon_post();
+            }
+            self.pool.release(worker, now);
+            return None;
+        };
+        // Until the body is written this version must not go.
+        self.away += 1;
+        self.stand();
+        Some(Begun { worker, file, span })
     }
 
     /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's

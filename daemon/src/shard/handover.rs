@@ -1,7 +1,7 @@
 //! Invocations between shards: one that has no worker hands a request over to one that has, as a message, and
 //! gets the answer back as another.
 
-use hairtrigger_sandbox::limits::MAX_HANDS;
+use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS};
 
 use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Request, Status};
@@ -27,6 +27,7 @@ pub(crate) struct Parcel {
     head: Vec<u8>,
     ends: [usize; 3],
     header_count: u32,
+    trailer_count: u32,
     timed: bool,
     body: Vec<u8>,
     /// Shards that have had it.
@@ -66,6 +67,7 @@ impl Parcel {
             query: &self.head[path..query],
             headers: &self.head[query..],
             header_count: self.header_count,
+            trailer_count: self.trailer_count,
             body: &self.body,
             timed: self.timed,
         }
@@ -94,6 +96,17 @@ impl Parcels {
     fn get_mut(&mut self, key: Key) -> Option<&mut Parcel> {
         let (generation, parcel) = self.places.get_mut(key.index as usize)?;
         if Key::new(key.index, *generation) == key { parcel.as_deref_mut() } else { None }
+    }
+
+    /// Gives a body back to its parcel; or to the caller, if there is no such parcel.
+    pub(super) fn give_back(&mut self, key: Key, body: Vec<u8>) -> Result<(), Vec<u8>> {
+        match self.get_mut(key) {
+            Some(parcel) => {
+                parcel.body = body;
+                Ok(())
+            }
+            None => Err(body),
+        }
     }
 
     /// What is known of the request of a parcel that is here.
@@ -163,22 +176,24 @@ impl Shard {
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         // A body with a buffer of its own goes as it is, unless the kernel still receives into that.
         let own = connection.body.take_if(|_| connection.receive != Receive::Direct);
-        let own = own.map(|body| body.into_bytes());
-        let body =
-            own.unwrap_or_else(|| exchange.body(&connection.input, connection.body.as_deref()).to_vec());
-        let request = Request::new(&head, &body, entry.profile.route(&exchange), &mut scratch.encoded);
-        let parts = [request.method, request.path, request.query, request.headers];
-        let method = request.method.len();
-        let path = method + request.path.len();
+        let content = exchange.content(&connection.input, own.as_deref().or(connection.body.as_deref()));
+        let copied = if own.is_some() { Vec::new() } else { content.bytes.to_vec() };
+        let request = Request::new(&head, content, entry.profile.route(&exchange), &mut scratch.encoded);
+        let Request { method, path, query, headers, header_count, trailer_count, timed, .. } = request;
+        let [method_end, path_end] = [method.len(), method.len() + path.len()];
+        let ends = [method_end, path_end, path_end + query.len()];
+        let head = [method, path, query, headers].concat();
+        let body = own.map_or(copied, |body| body.into_bytes());
         let parcel = Box::new(Parcel {
             from: *number,
             connection: key,
             exchange,
             function,
-            head: parts.concat(),
-            ends: [method, path, path + request.query.len()],
-            header_count: request.header_count,
-            timed: request.timed,
+            head,
+            ends,
+            header_count,
+            trailer_count,
+            timed,
             body,
             hands: 1,
             timer: None,
@@ -245,6 +260,27 @@ impl Shard {
         self.enter(Caller::Parcel(key), function);
     }
 
+    /// Has a parcel's request written into the channel of a free worker if it is large; `None` if it is not. False
+    /// if there is no free worker.
+    pub(super) fn begin_parcel(&mut self, key: Key) -> Option<bool> {
+        let Self { functions, parcels, wheel, now, .. } = self;
+        let parcel = parcels.get_mut(key).filter(|parcel| parcel.body.len() > LARGE_PAYLOAD)?;
+        let function = parcel.function;
+        let entry = functions.get_mut(function)?;
+        let Some(begun) = entry.begin(&parcel.request(), &parcel.exchange.id, *now) else {
+            return Some(false);
+        };
+        let exchange = &mut parcel.exchange;
+        (exchange.timed, exchange.stamps.dispatched) = (parcel.timed, *now);
+        exchange.start = entry.start_of(begun.worker.slot, exchange.stamps.queued);
+        if let Some(timer) = parcel.timer.take() {
+            wheel.cancel(timer);
+        }
+        let body = std::mem::take(&mut parcel.body);
+        self.post_large(Caller::Parcel(key), function, begun, body);
+        Some(true)
+    }
+
     /// Posts a parcel's request to a free worker of its function; `None` if there is no such parcel.
     pub(super) fn post_parcel(&mut self, key: Key) -> Option<(u32, Dispatch)> {
         let Self { functions, parcels, wheel, now, .. } = self;
@@ -299,6 +335,7 @@ impl Shard {
         if let Some(timer) = parcel.timer.take() {
             self.wheel.cancel(timer);
         }
+        self.discard(std::mem::take(&mut parcel.body));
         self.send_back(*parcel, result);
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod ring;
 mod body;
 mod connection;
 mod receive;
+mod send;
 
 pub(crate) mod chunked;
 pub(crate) mod parse;
@@ -17,6 +18,7 @@ pub(crate) mod version;
 
 mod dispatch;
 mod handover;
+mod transfer;
 mod wheel;
 mod workers;
 
@@ -44,6 +46,7 @@ use record::Records;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 pub(crate) use timeouts::Timeouts;
+use transfer::Transfers;
 use version::Routing;
 use wheel::Wheel;
 
@@ -194,6 +197,7 @@ pub(crate) struct Shard {
     #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
     departed: Vec<Box<function::Live>>,
     retired: Vec<Retired>,
+    transfers: Transfers,
     /// Connections whose input is to be looked at again: their answers are out.
     answered: Vec<Key>,
     draining: bool,
@@ -237,6 +241,7 @@ impl Shard {
             most_connections: 0,
             departed: Vec::new(),
             retired: Vec::new(),
+            transfers: Transfers::default(),
             answered: Vec::with_capacity(1024),
             draining: false,
             drained: false,
@@ -254,6 +259,8 @@ impl Shard {
         while !self.over {
             self.turn()?;
         }
+        // The kernel may still write to what these hold, or read from it. The process ends soon.
+        std::mem::forget((self.connections, self.transfers, self.functions, self.retired));
         Ok(())
     }
 
@@ -299,6 +306,7 @@ impl Shard {
             Token::Accept(listener) => self.accepted(completion, listener),
             Token::Receive(key) => self.received(completion, key),
             Token::Fill(key) => self.filled(completion, key),
+            Token::Transfer(key) => self.moved(completion, key),
             Token::Send(key) => self.sent(completion, key),
             Token::Bell(key) => self.rung(key),
             Token::Inbox => self.take_messages(),

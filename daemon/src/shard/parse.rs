@@ -84,7 +84,6 @@ pub(crate) struct Head<'a> {
     /// Whether the client would rather read plain text than JSON.
     pub(crate) prefers_text: bool,
     /// Whether the client takes trailers behind a chunked answer.
-    #[allow(dead_code, reason = "answers have no trailers yet")]
     pub(crate) takes_trailers: bool,
     /// Length of the head in bytes, its empty line and an empty line before it included.
     pub(crate) head_len: usize,

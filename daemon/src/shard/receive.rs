@@ -1,22 +1,20 @@
 //! Bytes from clients → requests, and the life of a connection around them.
 
-use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use hairtrigger_sandbox::limits::{
-    INLINE_BODY, INPUT_HIGH_WATER, LINGER_TIMEOUT, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER,
-    SKIPPED_BODY, TRANSFER_SLICE,
+    INLINE_BODY, INPUT_HIGH_WATER, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, SKIPPED_BODY,
 };
 
 use super::body::Body;
 use super::chunked::ChunkError;
-use super::connection::{Connection, Exchange, Phase, Receive, Stamps};
+use super::connection::{Exchange, Phase, Receive, Stamps};
 use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::record::Start;
 use super::ring::{Completion, Key};
 use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
-use super::{Alarm, Door, Shard, nanoseconds, reply};
+use super::{Door, Shard, nanoseconds, reply};
 use crate::outcome::Outcome;
 
 /// What to do after one look at a connection's input.
@@ -115,11 +113,11 @@ impl Shard {
     }
 
     /// Arms or stops the receive, as the connection's state asks for.
-    fn keep_receiving(&mut self, key: Key) {
+    pub(super) fn keep_receiving(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let wanted = match connection.phase {
             Phase::Body if connection.body.as_ref().is_some_and(|body| body.is_long()) => Receive::Direct,
-            Phase::Head | Phase::Queued | Phase::Invoked => {
+            Phase::Head | Phase::Queued | Phase::Posting | Phase::Invoked => {
                 let own = connection.exchange.as_ref().map_or(0, |exchange| exchange.length);
                 let ahead = connection.input.len().saturating_sub(own) > INPUT_HIGH_WATER;
                 if ahead { Receive::No } else { Receive::Any }
@@ -176,12 +174,19 @@ impl Shard {
             }
             Phase::Head => self.look_at_head(key),
             Phase::Body => self.look_at_body(key),
-            Phase::Queued | Phase::Invoked | Phase::Flushing | Phase::Lingering | Phase::Closed => Next::Wait,
+            Phase::Queued
+            | Phase::Posting
+            | Phase::Invoked
+            | Phase::Flushing
+            | Phase::Lingering
+            | Phase::Closed => Next::Wait,
         }
     }
 
     fn look_at_head(&mut self, key: Key) -> Next {
-        let Self { connections, routing, scratch, functions, ids, now, local_only, output_bytes, .. } = self;
+        let Self {
+            connections, routing, scratch, functions, ids, now, local_only, output_bytes, peers, ..
+        } = self;
         let Some(connection) = connections.equipped(key) else { return Next::Wait };
         let head = match parse_head(&connection.input, &mut scratch.table, &mut connection.progress) {
             Ok(Some(head)) => head,
@@ -213,6 +218,7 @@ impl Shard {
             prefers_text: head.prefers_text,
             timed: false,
             start: Start::Warm,
+            takes_trailers: head.takes_trailers,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
         if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {
@@ -236,7 +242,7 @@ impl Shard {
                     self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
                     return Next::Again;
                 }
-                if *output_bytes > MAX_OUTPUT_BYTES {
+                if *output_bytes as u64 > MAX_OUTPUT_BYTES / peers.len().max(1) as u64 {
                     connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
                     self.answer_outcome(key, &Outcome::Overloaded, true);
@@ -251,10 +257,10 @@ impl Shard {
                 exchange.length += length;
                 // The common case: whole, nobody waits, a worker is free. No second look at the head.
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
-                    let body = exchange.body(&connection.input, None);
+                    let content = exchange.content(&connection.input, None);
                     let caller = Caller::Connection(key);
                     if let Dispatch::Posted { slot, wake, timed } =
-                        function.post_head(&head, body, &exchange, caller, *now, &mut scratch.encoded)
+                        function.post_head(&head, content, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
                         exchange.timed = timed;
@@ -323,6 +329,11 @@ impl Shard {
         Next::Again
     }
 
+    /// What this shard may have of a bound that is the daemon's, in bytes.
+    fn share_of(&self, bound: u64) -> u64 {
+        bound / self.peers.len().max(1) as u64
+    }
+
     fn look_at_body(&mut self, key: Key) -> Next {
         let Some(connection) = self.connections.get_mut(key) else { return Next::Wait };
         let Some(exchange) = &mut connection.exchange else { return Next::Wait };
@@ -345,13 +356,14 @@ impl Shard {
         };
         self.body_bytes += here as u64 - exchange.counted;
         exchange.counted = here as u64;
+        let others = self.body_bytes - exchange.counted;
         if whole {
             self.submit(key);
             return Next::Again;
         }
         if connection.ended {
             self.finish(key);
-        } else if self.body_bytes > MAX_BODY_BYTES {
+        } else if others > 0 && self.body_bytes > self.share_of(MAX_BODY_BYTES) {
             self.answer_outcome(key, &Outcome::Overloaded, false);
         }
         Next::Wait
@@ -386,180 +398,5 @@ impl Shard {
     /// Malformed: one answer, and the end.
     fn refuse(&mut self, key: Key, bad: BadRequest) {
         self.answer_refusal(key, bad);
-    }
-
-    // ---- output ------------------------------------------------------------------------------
-
-    /// Hands the output to the kernel, unless it still has some.
-    pub(super) fn flush(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.send_armed || connection.output.is_empty() || connection.phase == Phase::Closed {
-            return;
-        }
-        std::mem::swap(&mut connection.output, &mut connection.sending);
-        connection.write_deadline = self.now + nanoseconds(self.timeouts.write);
-        connection.write_credited = 0;
-        self.send(key);
-    }
-
-    fn send(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.send_armed = true;
-        let fd = connection.fd.as_raw_fd();
-        let rest = &connection.sending[connection.sent..];
-        let rest = &rest[..rest.len().min(TRANSFER_SLICE)];
-        // SAFETY: `sending` is not touched while `send_armed` is set, and the connection is not removed
-        // before the completion has cleared it.
-        unsafe { self.ring.send(fd, rest, key) };
-        self.arm_timer(key);
-    }
-
-    pub(super) fn sent(&mut self, completion: &Completion, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.send_armed = false;
-        let Ok(count) = usize::try_from(completion.result) else {
-            self.close(key);
-            return;
-        };
-        if connection.phase == Phase::Closed {
-            self.close(key);
-            return;
-        }
-        connection.sent += count;
-        if connection.sent < connection.sending.len() {
-            self.send(key);
-            return;
-        }
-        connection.all_sent();
-        let Some(connection) = self.count_output(key) else { return };
-        if !connection.output.is_empty() {
-            self.flush(key);
-        } else if connection.phase == Phase::Flushing {
-            self.linger(key);
-        } else if connection.phase == Phase::Head {
-            // The next request may have waited for room.
-            self.advance(key);
-        }
-    }
-
-    /// Brings the shard's sum of unsent output up to date.
-    pub(super) fn count_output(&mut self, key: Key) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(key)?;
-        let unsent = if connection.phase == Phase::Closed { 0 } else { connection.unsent() };
-        self.output_bytes = self.output_bytes - connection.counted_output + unsent;
-        connection.counted_output = unsent;
-        Some(connection)
-    }
-
-    // ---- ends --------------------------------------------------------------------------------
-
-    /// Nothing more is to come: closes once the output is sent.
-    pub(super) fn finish(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.phase = Phase::Flushing;
-        connection.input.clear();
-        self.body_bytes -= connection.end_exchange();
-        if connection.output.is_empty() && !connection.send_armed {
-            self.linger(key);
-        } else {
-            self.flush(key);
-        }
-    }
-
-    fn linger(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.ended {
-            self.close(key);
-            return;
-        }
-        hairtrigger_sandbox::shut_down_writing(connection.fd.as_fd());
-        connection.phase = Phase::Lingering;
-        self.set_deadline(key, LINGER_TIMEOUT);
-        self.keep_receiving(key);
-    }
-
-    /// Closes now; the place is free once the kernel has no more to say about it.
-    pub(super) fn close(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.phase != Phase::Closed {
-            let queued = connection.phase == Phase::Queued;
-            let function = connection.exchange.as_ref().map(|exchange| exchange.function);
-            connection.phase = Phase::Closed;
-            self.body_bytes -= connection.end_exchange();
-            if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f))) {
-                entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
-            }
-            self.count_output(key);
-            let Some(connection) = self.connections.get_mut(key) else { return };
-            hairtrigger_sandbox::shut_down(connection.fd.as_fd());
-            if let Some((timer, _)) = connection.timer.take() {
-                self.wheel.cancel(timer);
-            }
-        }
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.receive == Receive::No && !connection.send_armed {
-            self.connections.remove(key);
-        }
-    }
-
-    // ---- deadlines ---------------------------------------------------------------------------
-
-    pub(super) fn set_deadline(&mut self, key: Key, after: Duration) {
-        self.set_deadline_at(key, self.now + nanoseconds(after));
-    }
-
-    pub(super) fn set_deadline_at(&mut self, key: Key, at: u64) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.deadline = at;
-        self.arm_timer(key);
-    }
-
-    /// The timer is moved only to an earlier time; one that fires too early is set again.
-    fn arm_timer(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let at = connection.look_at();
-        if at == u64::MAX || connection.timer.is_some_and(|(_, fires)| fires <= at) {
-            return;
-        }
-        if let Some((timer, _)) = connection.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        connection.timer = Some((self.wheel.insert(at, Alarm::Connection(key).pack()), at));
-    }
-
-    /// While a worker has the request, the invocation's deadline counts.
-    pub(super) fn clear_deadline(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.deadline = u64::MAX;
-        }
-    }
-
-    pub(super) fn connection_alarm(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.timer = None;
-        connection.credit(self.now);
-        if connection.look_at() > self.now {
-            self.arm_timer(key);
-            return;
-        }
-        if connection.write_deadline <= self.now {
-            self.close(key);
-            return;
-        }
-        match connection.phase {
-            // A client that is slow with its request is told so; an idle one is just closed.
-            Phase::Head if connection.input.is_empty() => self.close(key),
-            Phase::Head if connection.output.is_empty() => self.answer_too_slow(key, "head"),
-            Phase::Body if connection.output.is_empty() => self.answer_too_slow(key, "body"),
-            Phase::Queued => self.waited_too_long(key),
-            Phase::Head
-            | Phase::Body
-            | Phase::Invoked
-            | Phase::Flushing
-            | Phase::Lingering
-            | Phase::Closed => {
-                self.close(key);
-            }
-        }
     }
 }

@@ -15,6 +15,19 @@ use super::reply::InvocationId;
 use super::ring::Key;
 use crate::outcome::Outcome;
 
+/// An invocation's id, cut to what tells it from the others on one screen: the beginning is its shard's, the
+/// end its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short(pub(crate) InvocationId);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Hexadecimal digits; anything else would be a bug, and is shown.
+        let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
+        write!(f, "{}…{}", text(&self.0[..4]), text(&self.0[self.0.len() - 4..]))
+    }
+}
+
 /// How an invocation came by its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {

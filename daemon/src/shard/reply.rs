@@ -9,6 +9,7 @@ mod tests;
 
 use serde::Serialize;
 
+use super::chunked::may_trail;
 use super::parse::is_token_byte;
 
 /// Asks the client for the body it is holding back.
@@ -27,6 +28,8 @@ pub(crate) struct Framing<'a> {
     pub(crate) keep_alive: bool,
     /// Whether the client speaks HTTP/1.0, which must be told that the connection stays open.
     pub(crate) http10: bool,
+    /// Whether the client takes trailers; then it speaks HTTP/1.1.
+    pub(crate) takes_trailers: bool,
     /// Whether the method is HEAD: the same head, no body.
     pub(crate) head_only: bool,
     /// The present second, kept by the caller.
@@ -61,18 +64,28 @@ pub(crate) enum HeaderRule {
     Reserved,
 }
 
+/// What the caller writes behind the head of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Follows {
+    /// Whether the body does: it does not for HEAD, nor for statuses that have none (204, 304).
+    pub(crate) body: bool,
+    /// What follows the body; empty unless there are trailers for a client that takes them.
+    pub(crate) tail: Vec<u8>,
+}
+
 /// Appends the head of a function's response to `out`, which stays as it was on an error.
 ///
-/// `headers` are the function's fields. `body_len` is the body's length in bytes. Returns whether the body
-/// follows: it does not for HEAD, nor for statuses that have none (204, 304).
+/// `headers` and `trailers` are the function's fields. `body_len` is the body's length in bytes. With trailers the
+/// body is sent as one chunk, whose size is appended with the head.
 pub(crate) fn write_response<'h>(
     out: &mut Vec<u8>,
     status: u16,
     headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
+    trailers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
     invocation: &InvocationId,
     framing: Framing<'_>,
     body_len: u64,
-) -> Result<bool, BadResponse> {
+) -> Result<Follows, BadResponse> {
     if !valid_status(status) {
         return Err(BadResponse::Status);
     }
@@ -90,11 +103,60 @@ pub(crate) fn write_response<'h>(
     }
     field(out, b"x-hairtrigger-invocation", invocation);
     let bodiless = matches!(status, 204 | 304);
-    if !bodiless {
-        content_length(out, body_len);
+    let body = !bodiless && !framing.head_only;
+    let Trailers { names, fields } = Trailers::of(trailers).inspect_err(|_| out.truncate(start))?;
+    if bodiless || names.is_empty() || !framing.takes_trailers {
+        if !bodiless {
+            content_length(out, body_len);
+        }
+        out.extend_from_slice(b"\r\n");
+        return Ok(Follows { body, tail: Vec::new() });
     }
+    field(out, b"trailer", &names);
+    field(out, b"transfer-encoding", b"chunked");
     out.extend_from_slice(b"\r\n");
-    Ok(!bodiless && !framing.head_only)
+    if !body {
+        return Ok(Follows { body, tail: Vec::new() });
+    }
+    // A chunk of no bytes would be the last one.
+    let mut tail = Vec::with_capacity(fields.len() + 7);
+    if body_len > 0 {
+        out.extend_from_slice(format!("{body_len:x}\r\n").as_bytes());
+        tail.extend_from_slice(b"\r\n");
+    }
+    tail.extend_from_slice(b"0\r\n");
+    tail.extend_from_slice(&fields);
+    tail.extend_from_slice(b"\r\n");
+    Ok(Follows { body, tail })
+}
+
+/// Those of a function's trailers that are sent.
+#[derive(Default)]
+struct Trailers {
+    /// As the field Trailer lists them.
+    names: Vec<u8>,
+    /// As lines.
+    fields: Vec<u8>,
+}
+
+impl Trailers {
+    fn of<'h>(trailers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>) -> Result<Self, BadResponse> {
+        let mut sent = Self::default();
+        for (name, value) in trailers {
+            if !valid_header(name, value) {
+                return Err(BadResponse::Field);
+            }
+            if header_rule(name) == HeaderRule::Reserved || !may_trail(name) {
+                continue;
+            }
+            if !sent.names.is_empty() {
+                sent.names.extend_from_slice(b", ");
+            }
+            sent.names.extend_from_slice(name);
+            field(&mut sent.fields, name, value);
+        }
+        Ok(sent)
+    }
 }
 
 /// An answer of the daemon's own: an outcome that is no response, or a refused request.

@@ -26,6 +26,8 @@ pub(crate) enum Token {
     Receive(Key),
     /// Bytes of a body from a connection, straight into its buffer.
     Fill(Key),
+    /// A large payload that moves beside the shard's turns.
+    Transfer(Key),
     /// Bytes to a connection.
     Send(Key),
     /// A worker rang.
@@ -70,6 +72,7 @@ impl Token {
             Self::Inbox => word(4, none),
             Self::Ignored => word(5, none),
             Self::Fill(key) => word(6, key),
+            Self::Transfer(key) => word(7, key),
         }
     }
 
@@ -83,6 +86,7 @@ impl Token {
             3 => Self::Bell(key),
             4 => Self::Inbox,
             6 => Self::Fill(key),
+            7 => Self::Transfer(key),
             _ => Self::Ignored,
         }
     }
@@ -248,6 +252,59 @@ impl Ring {
         unsafe { self.push(entry, Token::Send(key)) };
     }
 
+    /// Writes to a file, on a thread of the kernel's.
+    ///
+    /// # Safety
+    /// `bytes` stay where they are, unchanged, and the file open, until the completion.
+    pub(crate) unsafe fn write_aside(&mut self, file: BorrowedFd<'_>, bytes: &[u8], offset: u64, key: Key) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Write::new(Fd(file.as_raw_fd()), bytes.as_ptr(), length).offset(offset).build();
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry.flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
+    }
+
+    /// Reads from a file, on a thread of the kernel's.
+    ///
+    /// # Safety
+    /// `room` stays where it is, and nobody else touches it, and the file open, until the completion.
+    pub(crate) unsafe fn read_aside(
+        &mut self,
+        file: BorrowedFd<'_>,
+        room: &mut [MaybeUninit<u8>],
+        offset: u64,
+        key: Key,
+    ) {
+        let length = u32::try_from(room.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Read::new(Fd(file.as_raw_fd()), room.as_mut_ptr().cast(), length);
+        let entry = entry.offset(offset).build().flags(squeue::Flags::ASYNC);
+        // SAFETY: the caller's promise.
+        unsafe { self.push(entry, Token::Transfer(key)) };
+    }
+
+    /// Gives the pages of a part of a file back, on a thread of the kernel's.
+    pub(crate) fn clear_aside(&mut self, file: BorrowedFd<'_>, offset: u64, length: usize, key: Key) {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let entry = opcode::Fallocate::new(Fd(file.as_raw_fd()), length as u64).offset(offset).mode(mode);
+        // SAFETY: no pointers.
+        unsafe { self.push(entry.build().flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
+    }
+
+    /// Gives the pages of a buffer's memory back, on a thread of the kernel's. Of what was in them nothing is left.
+    ///
+    /// # Safety
+    /// `room` stays allocated, and nobody else touches it, until the completion.
+    pub(crate) unsafe fn discard_aside(&mut self, room: &mut [MaybeUninit<u8>], key: Key) {
+        // Whole pages only: what shares one with others is not this buffer's to give.
+        const PAGE: usize = 4096;
+        let start = room.as_mut_ptr().addr().next_multiple_of(PAGE);
+        let end = (room.as_mut_ptr().addr() + room.len()) / PAGE * PAGE;
+        let length = libc::off_t::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let start = room.as_mut_ptr().with_addr(start).cast::<libc::c_void>();
+        let entry = opcode::Madvise::new(start, length, libc::MADV_DONTNEED).build();
+        // SAFETY: the caller's promise; the pages lie within `room`.
+        unsafe { self.push(entry.flags(squeue::Flags::ASYNC), Token::Transfer(key)) };
+    }
+
     /// Takes the count of an eventfd as soon as there is one.
     ///
     /// # Safety
@@ -341,6 +398,7 @@ mod tests {
             Token::Accept(u32::MAX),
             Token::Receive(key),
             Token::Fill(key),
+            Token::Transfer(key),
             Token::Send(key),
             Token::Bell(key),
             Token::Inbox,

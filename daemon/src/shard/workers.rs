@@ -203,7 +203,7 @@ impl Shard {
         let limit: Duration = entry.profile.timeout;
         let Some(live) = entry.worker_of(slot, key.generation) else { return };
         live.timer = None;
-        if live.deadline == u64::MAX {
+        if live.deadline == u64::MAX || live.reading {
             return;
         }
         if live.look_at() > self.now {

@@ -1,5 +1,7 @@
 //! The daemon's end of a channel. Everything it reads from the reply region is hostile.
 
+mod slab;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,8 +13,10 @@ use super::layout::{
     ReplyDescriptor, RequestControl, RequestDescriptor, Verdict,
 };
 use super::region::Region;
-use crate::limits::{CHANNEL_DEPTH, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS, PUNCH_ABOVE};
+use crate::limits::{CHANNEL_DEPTH, LARGE_PAYLOAD, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
 use crate::sys;
+use slab::Slab;
+pub use slab::Span;
 
 /// A request as it is posted. Header names must be in lower case.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +27,12 @@ pub struct RequestView<'a> {
     pub path: &'a [u8],
     /// What stood behind the `?`.
     pub query: &'a [u8],
-    /// Header fields, encoded by [`RequestView::encode_header`].
+    /// Header fields, encoded by [`RequestView::encode_header`], and trailers behind them.
     pub headers: &'a [u8],
-    /// How many fields `headers` holds.
+    /// How many of the fields in `headers` are header fields.
     pub header_count: u32,
+    /// How many of the fields in `headers`, the last ones, are trailers.
+    pub trailer_count: u32,
     /// Body.
     pub body: &'a [u8],
     /// The invocation's id, 32 hexadecimal digits.
@@ -93,6 +99,8 @@ pub struct Reply<'a> {
     pub kind: ReplyKind,
     /// Header fields, well-formed as to lengths; names and values are the function's words.
     pub headers: ReplyHeaders<'a>,
+    /// Trailers, as `headers`.
+    pub trailers: ReplyHeaders<'a>,
     /// Body.
     pub body: Body<'a>,
     /// Monotonic times at which the function began and returned, in nanoseconds, as the worker says; 0 if
@@ -111,6 +119,13 @@ pub struct Body<'a> {
 }
 
 impl Body<'_> {
+    /// Where it lies in the file of [`DaemonEnd::reply_file`], if it is worth having the kernel read it while
+    /// others are served.
+    pub fn large(&self) -> Option<Span> {
+        let (_, offset) = self.in_file?;
+        (self.length > LARGE_PAYLOAD).then_some(Span { offset: offset as u64, length: self.length })
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.length
@@ -189,8 +204,10 @@ pub struct DaemonEnd {
     taken: u32,
     /// Requests that were taken back, the first and the last, until the reply before them is taken.
     revoked: Option<(u32, u32)>,
-    /// The request that uses the slab, if one does.
-    slab_user: Option<u32>,
+    /// What the slab of the request region is used for.
+    slab: Slab,
+    /// Whether the reply taken last may still be looked at.
+    reply_in_use: bool,
     /// Tags of the requests under way, by slot.
     tags: [u64; CHANNEL_DEPTH as usize],
     next_tag: u64,
@@ -219,7 +236,8 @@ impl DaemonEnd {
             posted: 0,
             taken: 0,
             revoked: None,
-            slab_user: None,
+            slab: Slab::Free,
+            reply_in_use: false,
             tags: [0; CHANNEL_DEPTH as usize],
             next_tag: u64::from_ne_bytes(seed),
             bell_value: 1,
@@ -268,41 +286,41 @@ impl DaemonEnd {
             return Posted::Full;
         }
         let in_slab = length > REQUEST_INLINE;
-        if in_slab && self.slab_user.is_some() {
+        if in_slab && self.slab != Slab::Free {
             return Posted::Full;
         }
         let sequence = self.posted.wrapping_add(1);
-        let slot = Geometry::slot(sequence);
-        let mut to = if in_slab {
-            self.slab_user = Some(sequence);
+        let to = if in_slab {
+            self.slab = Slab::Holds(sequence);
             self.large_request = length;
             self.request.at(Geometry::slab(), length)
         } else {
-            self.request.at(slot + size_of::<RequestDescriptor>(), length)
+            self.request.at(Geometry::slot(sequence) + size_of::<RequestDescriptor>(), length)
         };
-        for part in parts {
-            // SAFETY: `to` has room for all parts by `Region::at` above; the worker only reads this region,
-            // and no request under way uses these bytes (the slot is free, the slab is ours).
-            unsafe {
-                std::ptr::copy_nonoverlapping(part.as_ptr(), to.as_ptr(), part.len());
-                to = to.add(part.len());
-            }
-        }
+        // SAFETY: `to` has room for all parts by `Region::at` above, and no request under way uses these bytes:
+        // the slot is free, or the slab ours.
+        unsafe { copy_parts(&parts, to) };
+        self.publish(&Outline::new(request, request.body.len()), request.deadline_ns, in_slab)
+    }
+
+    /// Puts a request into the next slot, its payload being where it belongs, and tells the worker.
+    fn publish(&mut self, request: &Outline, deadline_ns: u64, in_slab: bool) -> Posted {
+        let sequence = self.posted.wrapping_add(1);
         let tag = self.next_tag;
         // An odd constant: the tags of one channel do not repeat before 2^64 requests.
         self.next_tag = self.next_tag.wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.tags[(sequence % CHANNEL_DEPTH) as usize] = tag;
-        let narrow = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX);
         // SAFETY: `RequestDescriptor` consists of atomics; slots begin at a page.
-        let descriptor: &RequestDescriptor = unsafe { self.request.atomics(slot) };
+        let descriptor: &RequestDescriptor = unsafe { self.request.atomics(Geometry::slot(sequence)) };
         descriptor.tag.store(tag, Ordering::Relaxed);
-        descriptor.deadline_ns.store(request.deadline_ns, Ordering::Relaxed);
-        descriptor.body_len.store(request.body.len() as u64, Ordering::Relaxed);
-        descriptor.method_len.store(narrow(request.method), Ordering::Relaxed);
-        descriptor.path_len.store(narrow(request.path), Ordering::Relaxed);
-        descriptor.query_len.store(narrow(request.query), Ordering::Relaxed);
-        descriptor.headers_len.store(narrow(request.headers), Ordering::Relaxed);
+        descriptor.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        descriptor.body_len.store(request.body as u64, Ordering::Relaxed);
+        descriptor.method_len.store(request.method, Ordering::Relaxed);
+        descriptor.path_len.store(request.path, Ordering::Relaxed);
+        descriptor.query_len.store(request.query, Ordering::Relaxed);
+        descriptor.headers_len.store(request.headers, Ordering::Relaxed);
         descriptor.header_count.store(request.header_count, Ordering::Relaxed);
+        descriptor.trailer_count.store(request.trailer_count, Ordering::Relaxed);
         descriptor.in_slab.store(u32::from(in_slab), Ordering::Relaxed);
         descriptor.timed.store(u32::from(request.timed), Ordering::Relaxed);
         for (word, bytes) in descriptor.invocation.iter().zip(request.invocation.chunks_exact(8)) {
@@ -409,13 +427,15 @@ impl DaemonEnd {
             }
             let first = begun.wrapping_add(1);
             self.revoked = Some((first, self.posted));
-            if self.slab_user.is_some_and(|user| user.wrapping_sub(first).cast_signed() >= 0) {
-                self.slab_user = None;
+            if matches!(self.slab, Slab::Holds(user) if user.wrapping_sub(first).cast_signed() >= 0) {
+                self.slab = Slab::Free;
             }
             self.skip_revoked();
-            // No reply is looked at now, so this tells at most that those taken back count as taken. A worker
-            // whose last reply lies in the slab waits for that before it uses the slab again.
-            self.done_with_reply();
+            // This tells that those taken back count as taken. A worker whose last reply lies in the slab waits
+            // for that before it uses the slab again; so not while that reply is looked at.
+            if !self.reply_in_use {
+                self.tell_taken();
+            }
             return Ok(kept);
         }
         Ok(self.under_way())
@@ -453,13 +473,15 @@ impl DaemonEnd {
         let status = descriptor.status.load(Ordering::Relaxed);
         let headers_len = descriptor.headers_len.load(Ordering::Relaxed) as usize;
         let header_count = descriptor.header_count.load(Ordering::Relaxed);
+        let trailer_count = descriptor.trailer_count.load(Ordering::Relaxed);
         let in_slab = descriptor.in_slab.load(Ordering::Relaxed) != 0;
         let started = descriptor.started_ns.load(Ordering::Relaxed);
         let finished = descriptor.finished_ns.load(Ordering::Relaxed);
         if tag != self.tags[(sequence % CHANNEL_DEPTH) as usize] {
             return Err(ProtocolViolation("a reply with a foreign tag"));
         }
-        if headers_len > MAX_RESPONSE_HEAD || header_count as usize > MAX_RESPONSE_HEADERS {
+        let field_count = header_count.saturating_add(trailer_count);
+        if headers_len > MAX_RESPONSE_HEAD || field_count as usize > MAX_RESPONSE_HEADERS {
             return Err(ProtocolViolation("a reply with too many header fields"));
         }
         let room = if in_slab { self.geometry.max_response } else { REPLY_INLINE as u64 };
@@ -484,14 +506,15 @@ impl DaemonEnd {
             _region: std::marker::PhantomData,
         }
         .copy_to(&mut self.headers);
-        if !well_formed(&self.headers, header_count) {
+        let Some(header_len) = well_formed(&self.headers, header_count, trailer_count) else {
             return Err(ProtocolViolation("a reply with malformed header fields"));
-        }
+        };
         let body_len = usize::try_from(body_len).unwrap_or(usize::MAX);
         self.large_reply = if in_slab { body_len } else { 0 };
         self.taken = sequence;
-        if self.slab_user == Some(sequence) {
-            self.slab_user = None;
+        self.reply_in_use = true;
+        if self.slab == Slab::Holds(sequence) {
+            self.slab = Slab::Free;
         }
         self.skip_revoked();
         let at = if in_slab { Geometry::slab() } else { slot + REPLY_BODY };
@@ -501,30 +524,69 @@ impl DaemonEnd {
             in_file: in_slab.then_some((self.reply_file.as_fd(), at)),
             _region: std::marker::PhantomData,
         };
-        let headers = ReplyHeaders { encoded: &self.headers, left: header_count };
-        Ok(Some(Reply { kind, headers, body, times: (started, finished) }))
+        let (headers, trailers) = self.headers.split_at(header_len);
+        let headers = ReplyHeaders { encoded: headers, left: header_count };
+        let trailers = ReplyHeaders { encoded: trailers, left: trailer_count };
+        Ok(Some(Reply { kind, headers, trailers, body, times: (started, finished) }))
     }
 
-    /// Says that the reply taken last is no longer looked at, so that the worker may use its place.
-    pub fn done_with_reply(&mut self) {
-        if self.large_reply > PUNCH_ABOVE {
-            sys::punch(self.reply_file.as_fd(), Geometry::slab(), self.large_reply);
-        }
-        self.large_reply = 0;
-        if self.slab_user.is_none() {
-            if self.large_request > PUNCH_ABOVE {
-                sys::punch(self.request_file.as_fd(), Geometry::slab(), self.large_request);
-            }
-            self.large_request = 0;
-        }
+    fn tell_taken(&self) {
         self.control().taken.store(self.taken, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 }
 
-/// Whether the encoded fields are exactly `count` whole ones.
-fn well_formed(encoded: &[u8], count: u32) -> bool {
-    let mut fields = ReplyHeaders { encoded, left: count };
-    let found = fields.by_ref().count();
-    found == count as usize && fields.encoded.is_empty()
+/// What a request's descriptor says of it, but for the deadline: lengths in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outline {
+    method: u32,
+    path: u32,
+    query: u32,
+    headers: u32,
+    header_count: u32,
+    trailer_count: u32,
+    body: usize,
+    invocation: [u8; 32],
+    timed: bool,
+}
+
+impl Outline {
+    fn new(request: &RequestView<'_>, body: usize) -> Self {
+        let narrow = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX);
+        Self {
+            method: narrow(request.method),
+            path: narrow(request.path),
+            query: narrow(request.query),
+            headers: narrow(request.headers),
+            header_count: request.header_count,
+            trailer_count: request.trailer_count,
+            body,
+            invocation: *request.invocation,
+            timed: request.timed,
+        }
+    }
+}
+
+/// Copies the parts one behind the other.
+///
+/// # Safety
+/// `to` lies in the request region, with room for all of them, and no request under way uses these bytes. The
+/// worker can only read there.
+unsafe fn copy_parts(parts: &[&[u8]], mut to: NonNull<u8>) {
+    for part in parts {
+        // SAFETY: the caller's promise.
+        unsafe {
+            std::ptr::copy_nonoverlapping(part.as_ptr(), to.as_ptr(), part.len());
+            to = to.add(part.len());
+        }
+    }
+}
+
+/// The length of the first `count` encoded fields, if they and `more` others are whole and all there is.
+fn well_formed(encoded: &[u8], count: u32, more: u32) -> Option<usize> {
+    let mut first = ReplyHeaders { encoded, left: count };
+    let found = first.by_ref().count();
+    let mut rest = ReplyHeaders { encoded: first.encoded, left: more };
+    let whole = found == count as usize && rest.by_ref().count() == more as usize && rest.encoded.is_empty();
+    whole.then(|| encoded.len() - first.encoded.len())
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A request's payload is method, path, query, header fields and body, one after the other; a header field
-//! is its two lengths (`u16`, native order), name and value. There is one slab, so at most one request in
+//! is its two lengths (`u16`, native order), name and value. Trailers, in either direction, are the last of the
+//! header fields, and the descriptor says how many. There is one slab, so at most one request in
 //! the channel uses it, and a reply in the slab must be taken before the next request is begun.
 
 use std::mem::size_of;
@@ -62,7 +63,9 @@ pub(crate) struct RequestDescriptor {
     pub(crate) path_len: AtomicU32,
     pub(crate) query_len: AtomicU32,
     pub(crate) headers_len: AtomicU32,
+    /// Without the trailers.
     pub(crate) header_count: AtomicU32,
+    pub(crate) trailer_count: AtomicU32,
     /// Not 0: the payload lies in the slab.
     pub(crate) in_slab: AtomicU32,
     /// Not 0: the reply is to say when the function began and returned.
@@ -87,9 +90,11 @@ pub(crate) struct ReplyDescriptor {
     pub(crate) result: AtomicI32,
     pub(crate) status: AtomicU32,
     pub(crate) headers_len: AtomicU32,
+    /// Without the trailers.
     pub(crate) header_count: AtomicU32,
     /// Not 0: the body lies in the slab.
     pub(crate) in_slab: AtomicU32,
+    pub(crate) trailer_count: AtomicU32,
 }
 
 /// How an invocation ended, as the worker says.

@@ -18,7 +18,7 @@ mod worker_end;
 
 pub(crate) use daemon_end::WorkerDescriptors;
 pub use daemon_end::{
-    Body, DaemonEnd, Posted, ProtocolViolation, Reply, ReplyHeaders, ReplyKind, RequestView,
+    Body, DaemonEnd, Posted, ProtocolViolation, Reply, ReplyHeaders, ReplyKind, RequestView, Span,
 };
 pub use layout::Geometry;
 pub(crate) use layout::{BELL_FD, REPLY_FD, REQUEST_FD};

@@ -172,6 +172,8 @@ impl WorkerEnd {
             status: 200,
             headers_len: 0,
             header_count: 0,
+            trailers: Vec::new(),
+            trailer_count: 0,
             body_len: 0,
             reserved: 0,
             in_slab: false,
@@ -196,7 +198,7 @@ impl WorkerEnd {
 }
 
 impl RequestReader<'_> {
-    /// The plugin's view; `headers` is scratch that must live as long as the view is used.
+    /// The plugin's view; `headers`, which takes trailers too, is scratch that must live as long as the view is used.
     pub(crate) fn view(&self, headers: &mut Vec<raw::Header>) -> raw::Request {
         let mut at = self.payload;
         let mut take = |length: usize| {
@@ -225,11 +227,14 @@ impl RequestReader<'_> {
             headers.push(raw::Header { name: bytes(name), value: bytes(value) });
             rest = after;
         }
+        let header_count = length(&self.descriptor.header_count);
         raw::Request {
             #[allow(clippy::cast_possible_truncation)] // A hundred bytes or so.
             struct_size: size_of::<raw::Request>() as u32,
             header_count: self.descriptor.header_count.load(Ordering::Relaxed),
             headers: headers.as_ptr(),
+            trailers: headers[header_count.min(headers.len())..].as_ptr(),
+            trailer_count: self.descriptor.trailer_count.load(Ordering::Relaxed),
             method,
             path,
             query,
@@ -253,6 +258,9 @@ pub(crate) struct ReplyWriter<'a> {
     status: u32,
     headers_len: usize,
     header_count: u32,
+    /// Encoded as header fields are, to be put behind those.
+    trailers: Vec<u8>,
+    trailer_count: u32,
     body_len: usize,
     /// Bytes behind the body that [`ReplyWriter::reserve`] gave out.
     reserved: usize,
@@ -270,16 +278,35 @@ impl ReplyWriter<'_> {
     }
 
     pub(crate) fn add_header(&mut self, name: &[u8], value: &[u8]) -> i32 {
-        let length = 4 + name.len() + value.len();
-        let (Ok(name_len), Ok(value_len)) = (u16::try_from(name.len()), u16::try_from(value.len())) else {
-            return raw::TOO_LARGE;
-        };
-        if self.headers_len + length > MAX_RESPONSE_HEAD || self.header_count as usize == MAX_RESPONSE_HEADERS
-        {
-            return raw::TOO_LARGE;
-        }
+        let Some(lengths) = self.lengths(name, value) else { return raw::TOO_LARGE };
+        self.put(&[&lengths, name, value]);
+        self.header_count += 1;
+        raw::OK
+    }
+
+    pub(crate) fn add_trailer(&mut self, name: &[u8], value: &[u8]) -> i32 {
+        let Some(lengths) = self.lengths(name, value) else { return raw::TOO_LARGE };
+        self.trailers.extend_from_slice(&lengths);
+        self.trailers.extend_from_slice(name);
+        self.trailers.extend_from_slice(value);
+        self.trailer_count += 1;
+        raw::OK
+    }
+
+    /// The two lengths that stand before a field; `None` if there is no room for it.
+    fn lengths(&self, name: &[u8], value: &[u8]) -> Option<[u8; 4]> {
+        let [a, b] = u16::try_from(name.len()).ok()?.to_ne_bytes();
+        let [c, d] = u16::try_from(value.len()).ok()?.to_ne_bytes();
+        let length = self.headers_len + self.trailers.len() + 4 + name.len() + value.len();
+        let count = self.header_count + self.trailer_count;
+        (length <= MAX_RESPONSE_HEAD && (count as usize) < MAX_RESPONSE_HEADERS).then_some([a, b, c, d])
+    }
+
+    /// Appends to the header fields, which have room for it.
+    fn put(&mut self, parts: &[&[u8]]) {
+        let length = parts.iter().map(|part| part.len()).sum();
         let mut to = self.region.at(self.slot + REPLY_HEADERS + self.headers_len, length);
-        for part in [&name_len.to_ne_bytes()[..], &value_len.to_ne_bytes(), name, value] {
+        for part in parts {
             // SAFETY: `to` has room for all parts by `Region::at`; a plugin's own buffers do not overlap
             // the reply region unless it forged a pointer, which harms its own reply only.
             unsafe {
@@ -288,8 +315,6 @@ impl ReplyWriter<'_> {
             }
         }
         self.headers_len += length;
-        self.header_count += 1;
-        raw::OK
     }
 
     fn body_at(&self, offset: usize, length: usize) -> *mut u8 {
@@ -324,7 +349,11 @@ impl ReplyWriter<'_> {
     }
 
     /// Publishes the reply; returns whether it uses the slab.
-    pub(crate) fn publish(self, result: i32) -> bool {
+    pub(crate) fn publish(mut self, result: i32) -> bool {
+        if self.trailer_count > 0 {
+            let trailers = std::mem::take(&mut self.trailers);
+            self.put(&[&trailers]);
+        }
         let verdict = if self.too_large { Verdict::TooLarge } else { Verdict::Returned };
         let d = self.descriptor;
         d.verdict.store(verdict as u32, Ordering::Relaxed);
@@ -338,6 +367,7 @@ impl ReplyWriter<'_> {
         #[allow(clippy::cast_possible_truncation)] // At most MAX_RESPONSE_HEAD.
         d.headers_len.store(self.headers_len as u32, Ordering::Relaxed);
         d.header_count.store(self.header_count, Ordering::Relaxed);
+        d.trailer_count.store(self.trailer_count, Ordering::Relaxed);
         d.in_slab.store(u32::from(self.in_slab), Ordering::Relaxed);
         d.sequence.store(self.sequence, Ordering::Release);
         self.in_slab

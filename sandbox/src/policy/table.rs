@@ -196,9 +196,10 @@ pub const POLICY: &[Entry] = &[
             &[is(0, libc::PR_GET_NAME as u64)],
             &[is(0, libc::PR_SET_DUMPABLE as u64), is(1, 0)],
             &[is(0, libc::PR_SET_MDWE as u64)],
+            &[is(0, libc::PR_SET_PDEATHSIG as u64), is(1, libc::SIGKILL as u64)],
             &[is(0, 0x5356_4d41)],
         ]),
-        "names for threads and memory; undumpable; no new executable memory",
+        "names for threads and memory; undumpable; no new executable memory; to die with its parent",
     ),
     entry(
         libc::SYS_seccomp,

@@ -67,7 +67,7 @@ impl Child {
             return Ok(Self { pid, link: BufReader::new(ours), reaped: false });
         }
         // Some of what is tried waits for this parent's answer.
-        confine::die_with_parent();
+        confine::die_with_parent(libc::SIGKILL);
         drop(ours);
         let link = Link(File::from(OwnedFd::from(theirs)));
         let outcome = body(&link);

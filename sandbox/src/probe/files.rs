@@ -7,16 +7,18 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
-use super::{About, Doing, Failure, NO_FUNCTION, Row, child, harmless_directory, must, must_fail};
+use super::{
+    About, BELOW_FULL, Doing, FULL, Failure, NO_FUNCTION, Row, child, harmless_directory, must, must_fail,
+};
 use crate::landlock as rules;
 use crate::runner::{confine, root as view};
 use crate::step::Step;
-use crate::sys::check;
+use crate::sys::{self, check};
 
 /// Private mounts, a tmpfs, read-only binds, pivot_root and a read-only root.
 pub(super) fn root(mount_namespace: bool) -> Row {
     let protects = "seeing any file but libraries and the function's own, and writing any";
-    let about = About::new(Step::Root, "2.6.26", protects, NO_FUNCTION);
+    let about = About::new(Step::Root, "2.6.26", protects, BELOW_FULL).at(FULL);
     if !mount_namespace {
         return Row::untried(about, "it needs a mount namespace of its own");
     }
@@ -24,15 +26,20 @@ pub(super) fn root(mount_namespace: bool) -> Row {
     let outcome = harmless_directory().and_then(|directory| {
         child::run(flags, || {
             view::enter(&directory)?;
-            fs::read_dir("/function").doing("list the function's directory")?;
-            for hidden in ["/etc", "/proc", "/dev", "/home"] {
-                must_fail(&format!("listing {hidden}"), libc::ENOENT, fs::read_dir(hidden))?;
-            }
-            must_fail("making a file in the root", libc::EROFS, File::create("/made"))?;
-            must_fail("making a file beside libraries", libc::EROFS, File::create("/function/made"))
+            look_around()
         })
     });
     Row::new(about, outcome)
+}
+
+/// What is to be seen in a function's root file system, and what is not.
+pub(super) fn look_around() -> Result<(), Failure> {
+    fs::read_dir("/function").doing("list the function's directory")?;
+    for hidden in ["/etc", "/proc", "/dev", "/home"] {
+        must_fail(&format!("listing {hidden}"), libc::ENOENT, fs::read_dir(hidden))?;
+    }
+    must_fail("making a file in the root", libc::EROFS, File::create("/made"))?;
+    must_fail("making a file beside libraries", libc::EROFS, File::create("/function/made"))
 }
 
 /// The landlock ABI that the kernel speaks; `None` if it has no landlock or it is switched off.
@@ -64,7 +71,18 @@ pub(super) fn landlock() -> Vec<Row> {
             must_fail("a signal to another process", libc::EPERM, check(signal.into()))
         }),
         socket_row("abstract sockets", scopes),
+        row("tracing", "reading and changing the memory of other processes of the same user", || {
+            must_fail("reading another process's memory", libc::EPERM, read_parent())
+        }),
     ]
+}
+
+/// Reads a byte of the parent, which has the same image, and so the same variable at the same address.
+fn read_parent() -> io::Result<()> {
+    static BYTE: u8 = 1;
+    // SAFETY: takes no pointers.
+    let parent = unsafe { libc::getppid() };
+    sys::read_process_memory(parent, &raw const BYTE as u64, 1).map(drop)
 }
 
 fn about(what: &str, protects: &'static str) -> About {

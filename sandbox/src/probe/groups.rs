@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::child::Child;
-use super::{About, Doing, Failure, NO_FUNCTION, NO_SERVE, Options, Row, must};
+use super::{About, BELOW_FULL, Doing, FULL, Failure, Options, Row, must};
 use crate::cgroup::{CgroupError, Cgroups, Slot, SlotLimits, remove_all_of};
 use crate::janitor::Janitor;
 use crate::limits::DEFAULT_MEMORY;
@@ -20,8 +20,8 @@ const CONTROLLERS: [(&str, &str, &str); 3] = [
 ];
 
 pub(super) fn rows(options: &Options) -> Vec<Row> {
-    let about =
-        About::new("find control groups", "4.15", "using more of the host than was granted", NO_SERVE);
+    let protects = "using more of the host than was granted";
+    let about = About::new("find control groups", "4.15", protects, BELOW_FULL).at(FULL);
     let mut limits = None;
     let found = Cgroups::detect(&options.cgroup).map_err(Failure::from).and_then(|cgroups| {
         with_janitor(&cgroups, || {
@@ -49,7 +49,7 @@ pub(super) fn with_janitor<E: From<Failure>>(
 
 /// Waits for every child: the janitor, and a runner that a sandbox was still making when it was stopped, which
 /// dies with the thread that made it. No trial is under way, so nobody else waits for one.
-fn reap_all() {
+pub(super) fn reap_all() {
     // SAFETY: a null status is allowed.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } != -1
         || io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
@@ -59,9 +59,9 @@ fn reap_all() {
 /// One for each controller, and that of attaching.
 fn abouts() -> Vec<About> {
     let limits = CONTROLLERS
-        .map(|(name, kernel, protects)| About::new(format!("{name} limit"), kernel, protects, NO_FUNCTION));
-    let attach = About::new(Step::Group, "4.5", "escaping the limits by forking", NO_FUNCTION);
-    limits.into_iter().chain([attach]).collect()
+        .map(|(name, kernel, protects)| About::new(format!("{name} limit"), kernel, protects, BELOW_FULL));
+    let attach = About::new(Step::Group, "4.5", "escaping the limits by forking", BELOW_FULL);
+    limits.into_iter().chain([attach]).map(|about| about.at(FULL)).collect()
 }
 
 fn in_groups(cgroups: &Cgroups) -> Vec<Row> {

@@ -14,6 +14,7 @@ mod privileges;
 mod processes;
 mod runner;
 mod seccomp;
+mod userns;
 
 use std::error::Error;
 use std::fmt;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupError;
+use crate::level::Level;
 use crate::step::SetupError;
 
 pub use files::landlock_abi;
@@ -56,20 +58,31 @@ pub struct About {
     pub protects: &'static str,
     /// What happens where it does not hold.
     pub fallback: &'static str,
+    /// The levels that need it.
+    pub levels: &'static [Level],
 }
 
 impl About {
-    /// All four in a row.
+    /// These four, for something that every level needs.
     pub fn new(
         name: impl fmt::Display,
         least_kernel: &'static str,
         protects: &'static str,
         fallback: &'static str,
     ) -> Self {
-        Self { name: name.to_string(), least_kernel, protects, fallback }
+        Self { name: name.to_string(), least_kernel, protects, fallback, levels: Level::ALL }
+    }
+
+    /// The same, for something that only these levels need.
+    pub fn at(self, levels: &'static [Level]) -> Self {
+        Self { levels, ..self }
     }
 }
 
+/// The fallback of what only root can have.
+const BELOW_FULL: &str = "level userns, as an ordinary user";
+/// The levels of what only root can have.
+const FULL: &[Level] = &[Level::Full];
 /// The fallback of what every runner needs.
 pub const NO_FUNCTION: &str = "none: no function can be loaded";
 /// The fallback of what the daemon needs.
@@ -253,29 +266,43 @@ pub fn attempt(about: About, body: impl FnOnce() -> io::Result<()>) -> Row {
     Row::new(about, outcome)
 }
 
-/// Tries each confinement of level *full* by itself, in the order in which a runner meets them.
+/// Tries each confinement of these levels by itself, in the order in which a runner meets them.
 ///
 /// Must be called while the process has one thread; it has one again afterwards.
-pub fn confinements(options: &Options) -> Vec<Row> {
-    let mut rows = vec![privileges::root()];
-    rows.extend(namespaces::rows());
-    rows.extend(groups::rows(options));
+pub fn confinements(options: &Options, levels: &[Level]) -> Vec<Row> {
+    let full = levels.contains(&Level::Full);
+    let mut rows = Vec::new();
+    if full {
+        rows.push(privileges::root());
+        rows.extend(namespaces::rows());
+        rows.extend(groups::rows(options));
+        let mount = rows.iter().any(|row| row.about.name == namespaces::MOUNT && row.holds());
+        rows.push(files::root(mount));
+        rows.extend(privileges::of_root(options));
+    }
+    if levels.iter().any(|level| *level != Level::Full) {
+        let ordinary = userns::ordinary_user();
+        if levels.contains(&Level::Userns) {
+            rows.extend(userns::rows(ordinary.holds()));
+        }
+        rows.insert(0, ordinary);
+    }
+    if levels.contains(&Level::Bare) {
+        rows.push(processes::guardian());
+    }
     rows.extend(processes::rows());
-    rows.push(privileges::resource_limits());
-    let mount = rows.iter().any(|row| row.about.name == namespaces::MOUNT && row.holds());
-    rows.push(files::root(mount));
-    rows.extend(privileges::rows(options));
+    rows.extend(privileges::rows());
     rows.extend(files::landlock());
     rows.extend(seccomp::rows());
     rows.extend(memory::rows());
     rows
 }
 
-/// Confines a real runner, end to end, with everything up to the plugin's loader.
+/// Confines a real runner at a level, end to end, with everything up to the plugin's loader.
 ///
 /// Must be called while the process has one thread; it has one again afterwards.
-pub fn runner(options: &Options) -> Runner {
-    runner::confined(options)
+pub fn runner(options: &Options, level: Level) -> Runner {
+    runner::confined(options, level)
 }
 
 /// Something that exists, is a directory, and that every runner is shown anyway.

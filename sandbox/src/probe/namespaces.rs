@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{About, Doing, Failure, NO_FUNCTION, Row, child, must};
+use super::{About, BELOW_FULL, Doing, FULL, Failure, Row, child, must};
 
 /// Name of the row on which others depend.
 pub(super) const MOUNT: &str = "mount namespace";
@@ -20,7 +20,7 @@ const KINDS: [(libc::c_int, &str, &str, &str); 6] = [
 
 pub(super) fn rows() -> Vec<Row> {
     let rows = KINDS.map(|(flag, entry, name, protects)| {
-        Row::new(About::new(name, "5.5", protects, NO_FUNCTION), try_one(flag, entry))
+        Row::new(About::new(name, "5.5", protects, BELOW_FULL).at(FULL), try_one(flag, entry))
     });
     rows.into()
 }

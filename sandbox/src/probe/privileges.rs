@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::{About, Doing, Failure, NO_FUNCTION, NO_SERVE, Options, Row, child, must, must_fail};
+use super::{About, BELOW_FULL, Doing, FULL, Failure, NO_FUNCTION, Options, Row, child, must, must_fail};
+use crate::level::Level;
 use crate::limits::{DATA_SLACK, FUNCTION_NOFILE, MIN_MEMORY};
 use crate::runner::confine;
 use crate::step::Step;
@@ -22,8 +23,8 @@ const NEEDED: [(u32, &str); 6] = [
 
 /// User 0 with what it takes to confine others.
 pub(super) fn root() -> Row {
-    let about = About::new("root", "2.6.25", "nothing by itself; it makes the confinements below", NO_SERVE);
-    Row::new(about, capabilities())
+    let protects = "nothing by itself; it makes the confinements of level full";
+    Row::new(About::new("root", "2.6.25", protects, BELOW_FULL).at(FULL), capabilities())
 }
 
 fn capabilities() -> Result<(), Failure> {
@@ -46,17 +47,23 @@ fn capabilities() -> Result<(), Failure> {
     Err(Failure { forbidden: true, ..Failure::found(format!("root here lacks {}", lacking.join(", "))) })
 }
 
-pub(super) fn rows(options: &Options) -> Vec<Row> {
+/// What a runner gives up of root.
+pub(super) fn of_root(options: &Options) -> Vec<Row> {
     let capabilities = "using any of root's powers, also through a setuid file";
     let identity = "touching what belongs to root, to people or to another function";
+    let trial = child::run(0, without_capabilities);
+    vec![
+        Row::new(About::new(Step::Capabilities, "4.3", capabilities, BELOW_FULL).at(FULL), trial),
+        Row::new(About::new(Step::Identity, "2.6.26", identity, BELOW_FULL).at(FULL), identities(options)),
+    ]
+}
+
+/// What a runner of any user gives up.
+pub(super) fn rows() -> Vec<Row> {
     let gain = "gaining privileges by executing a file";
     let look = "being traced or read through /proc by its siblings";
     vec![
-        Row::new(
-            About::new(Step::Capabilities, "4.3", capabilities, NO_FUNCTION),
-            child::run(0, without_capabilities),
-        ),
-        Row::new(About::new(Step::Identity, "2.6.26", identity, NO_FUNCTION), identities(options)),
+        resource_limits(),
         Row::new(
             About::new(Step::NoNewPrivileges, "3.5", gain, NO_FUNCTION),
             child::run(0, || {
@@ -77,7 +84,7 @@ pub(super) fn rows(options: &Options) -> Vec<Row> {
 }
 
 fn without_capabilities() -> Result<(), Failure> {
-    confine::drop_capabilities().doing("drop from the bounding set")?;
+    confine::drop_capabilities(Level::Full).doing("drop from the bounding set")?;
     for capability in 0..64 {
         // SAFETY: takes no pointers. Behind the last capability this is an error, and so not 1.
         let bounded = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
@@ -91,6 +98,7 @@ fn identities(options: &Options) -> Result<(), Failure> {
     [options.uid_base, options.last_uid()].into_iter().try_for_each(|uid| {
         child::run(0, || {
             confine::take_identity(uid).doing(&format!("become uid {uid}"))?;
+            confine::clear_capabilities().doing("capset")?;
             let status = fs::read_to_string("/proc/self/status").doing("read /proc/self/status")?;
             let four = |name: &str| status.contains(&format!("{name}:\t{uid}\t{uid}\t{uid}\t{uid}\n"));
             must("a uid or gid is another", four("Uid") && four("Gid"))?;
@@ -102,11 +110,11 @@ fn identities(options: &Options) -> Result<(), Failure> {
 }
 
 /// The limits of a runner, tried where they are felt.
-pub(super) fn resource_limits() -> Row {
+fn resource_limits() -> Row {
     let protects = "using up descriptors, memory and disk, and leaving core files";
     let outcome = child::run(0, || {
         let data = MIN_MEMORY + DATA_SLACK;
-        confine::limit_resources(data).doing("setrlimit")?;
+        confine::limit_resources(data, None).doing("setrlimit")?;
         let mut open = Vec::new();
         let error = loop {
             match File::open("/dev/null") {

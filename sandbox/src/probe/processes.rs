@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::child::Child;
 use super::{About, Doing, Failure, NO_FUNCTION, Row, child, must, must_fail};
+use crate::level::Level;
 use crate::runner::confine;
 use crate::step::Step;
 use crate::sys::{self, check};
@@ -31,6 +32,54 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new(About::new(Step::DeathSignal, "2.6.26", death, NO_FUNCTION), child::run(0, death_signal)),
         Row::new(About::new(Step::Descriptors, "5.11", inherited, NO_FUNCTION), child::run(0, close_range)),
     ]
+}
+
+/// Ending everything below a process without a PID namespace: orphans come to it, and it ends their group.
+pub(super) fn guardian() -> Row {
+    let protects = "processes of a function that outlive it, where no namespace ends them";
+    let about = About::new("ending a process group by pidfd", "6.9", protects, "none: nothing is served");
+    Row::new(about.at(&[Level::Bare]), child::run(0, end_orphans))
+}
+
+/// A grandchild whose parent, the leader of its group, has gone: it must come to this process, and end with the
+/// group.
+fn end_orphans() -> Result<(), Failure> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())
+        .doing("become a subreaper")?;
+    let (read, write) = sys::output_pipe().doing("make a pipe")?;
+    // SAFETY: neither child has a second thread to miss, and both end by `_exit` or a signal: the grandchild's
+    // alarm bounds its life if the kill does not come.
+    let leader = unsafe {
+        match libc::fork() {
+            -1 => return Err(Failure::new("fork", &io::Error::last_os_error())),
+            0 => {
+                libc::setsid();
+                if libc::fork() == 0 {
+                    libc::signal(libc::SIGALRM, libc::SIG_DFL);
+                    libc::alarm(2);
+                    libc::write(write.as_raw_fd(), c".".as_ptr().cast(), 1);
+                    loop {
+                        libc::pause();
+                    }
+                }
+                let mut poll = libc::pollfd { fd: read.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                libc::poll(&raw mut poll, 1, 2000);
+                libc::_exit(0)
+            }
+            leader => leader,
+        }
+    };
+    let pidfd = sys::pidfd_open(leader).doing("pidfd_open")?;
+    let mut status = 0;
+    // SAFETY: `status` outlives the calls; this process has no children but these.
+    check(unsafe { libc::waitpid(leader, &raw mut status, 0) }.into()).doing("waitpid")?;
+    // Its leader is reaped; the group is the pidfd's nonetheless.
+    sys::kill_group(pidfd.as_fd()).doing("pidfd_send_signal to a group")?;
+    // SAFETY: as above.
+    check(unsafe { libc::waitpid(-1, &raw mut status, 0) }.into()).doing("wait for the orphan")?;
+    let status = std::process::ExitStatus::from_raw(status);
+    must("the orphan was not ended with its group", status.signal() == Some(libc::SIGKILL))
 }
 
 fn kill() -> Result<(), Failure> {
@@ -97,7 +146,7 @@ fn death_signal() -> Result<(), Failure> {
             -1 => return Err(Failure::new("fork", &io::Error::last_os_error())),
             0 => {
                 if libc::fork() == 0 {
-                    confine::die_with_parent();
+                    confine::die_with_parent(libc::SIGKILL);
                     libc::signal(libc::SIGALRM, libc::SIG_DFL);
                     libc::alarm(2);
                     libc::write(write.as_raw_fd(), c".".as_ptr().cast(), 1);

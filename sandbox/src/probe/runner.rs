@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::{About, Doing, Failure, NO_FUNCTION, Options, Row, State, groups, harmless_directory};
 use crate::cgroup::Cgroups;
+use crate::level::Level;
 use crate::limits::{DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, INIT_TIMEOUT, SETUP_TIMEOUT};
 use crate::step::{SetupError, Step};
+use crate::userns::is_root;
 use crate::{Event, EventSink, FunctionSpec, LoadFailure, Sandbox, SandboxConfig};
 
 /// A plugin that nobody has: what the loader says of it proves that everything before has worked.
@@ -57,10 +59,22 @@ impl From<Failure> for Ended {
     }
 }
 
-pub(super) fn confined(options: &Options) -> Runner {
+pub(super) fn confined(options: &Options, level: Level) -> Runner {
     let protects = "all of the above at once, in the order that counts";
-    let about = About::new("a real runner, end to end", "6.15", protects, NO_FUNCTION);
-    let (outcome, failed) = match load(options) {
+    let levels = match level {
+        Level::Full => &[Level::Full],
+        Level::Userns => &[Level::Userns],
+        Level::Bare => &[Level::Bare],
+    };
+    let name = format!("a real runner at level {level}, end to end");
+    let about = About::new(name, "6.15", protects, NO_FUNCTION).at(levels);
+    let steps = || Step::ALL.iter().filter(|step| step.taken_at(level));
+    if level != Level::Full && is_root() {
+        let row = Row::untried(about, "it is for an ordinary user");
+        let untried = |step: &Step| StepState { step: step.to_string(), state: State::Untried };
+        return Runner { row, steps: steps().map(untried).collect() };
+    }
+    let (outcome, failed) = match load(options, level) {
         Ok(()) => (Ok(()), None),
         Err(Ended::At(error)) => {
             let step = error.step;
@@ -69,12 +83,14 @@ pub(super) fn confined(options: &Options) -> Runner {
         Err(Ended::Otherwise(failure)) => (Err(failure), Some(None)),
     };
     let row = Row::new(about, outcome);
-    let steps = Step::ALL.iter().enumerate().map(|(index, step)| {
+    let steps = steps().map(|step| {
         let state = match failed {
             None => State::Holds,
             Some(Some(at)) if at == *step => row.state,
             // From here on the runner itself takes the steps, in their order.
-            Some(Some(at)) if at as usize >= Step::Session as usize && index < at as usize => State::Holds,
+            Some(Some(at)) if at as usize >= Step::Session as usize && (*step as usize) < at as usize => {
+                State::Holds
+            }
             Some(_) => State::Untried,
         };
         StepState { step: step.to_string(), state }
@@ -83,32 +99,47 @@ pub(super) fn confined(options: &Options) -> Runner {
     Runner { row, steps }
 }
 
-fn load(options: &Options) -> Result<(), Ended> {
+fn load(options: &Options, level: Level) -> Result<(), Ended> {
+    match level {
+        Level::Full => {
+            let cgroups = Cgroups::detect(&options.cgroup).map_err(Failure::from)?;
+            let config = SandboxConfig::Full { cgroups: cgroups.clone(), ns_init_uid: options.uid_base };
+            groups::with_janitor(&cgroups, || load_with(options, config))
+        }
+        Level::Userns => load_as_ordinary_user(options, SandboxConfig::Userns),
+        Level::Bare => load_as_ordinary_user(options, SandboxConfig::Bare),
+    }
+}
+
+fn load_as_ordinary_user(options: &Options, config: SandboxConfig) -> Result<(), Ended> {
+    let outcome = load_with(options, config);
+    groups::reap_all();
+    outcome
+}
+
+fn load_with(options: &Options, config: SandboxConfig) -> Result<(), Ended> {
     let directory = harmless_directory()?;
-    let cgroups = Cgroups::detect(&options.cgroup).map_err(Failure::from)?;
     let (sender, events) = channel();
-    groups::with_janitor(&cgroups, || {
-        let config = SandboxConfig { cgroups: cgroups.clone(), ns_init_uid: options.uid_base };
-        let sandbox = Sandbox::start(config, Box::new(Events(sender))).doing("start the sandbox")?;
-        sandbox.load(FunctionSpec {
-            key: 0,
-            name: "doctor".to_owned(),
-            directory,
-            library: NO_LIBRARY.to_owned(),
-            // The last that a daemon would give away.
-            uid: options.last_uid(),
-            memory: DEFAULT_MEMORY,
-            cpu: Some(1.0),
-            max_workers: 1,
-            max_request: DEFAULT_MAX_REQUEST,
-            max_response: DEFAULT_MAX_RESPONSE,
-            environment: BTreeMap::new(),
-            init_timeout: INIT_TIMEOUT,
-        });
-        let outcome = refused_by_loader(&events);
-        let stopped = sandbox.stop().map_err(|error| Ended::Otherwise(error.into()));
-        outcome.and(stopped).and_then(|()| no_trouble(&events))
-    })
+    let sandbox = Sandbox::start(config, Box::new(Events(sender))).doing("start the sandbox")?;
+    sandbox.load(FunctionSpec {
+        key: 0,
+        name: "doctor".to_owned(),
+        directory,
+        library: NO_LIBRARY.to_owned(),
+        // The last that a daemon would give away.
+        uid: options.last_uid(),
+        memory: DEFAULT_MEMORY,
+        cpu: Some(1.0),
+        max_workers: 1,
+        max_request: DEFAULT_MAX_REQUEST,
+        max_response: DEFAULT_MAX_RESPONSE,
+        mark_output: false,
+        environment: BTreeMap::new(),
+        init_timeout: INIT_TIMEOUT,
+    });
+    let outcome = refused_by_loader(&events);
+    let stopped = sandbox.stop().map_err(|error| Ended::Otherwise(error.into()));
+    outcome.and(stopped).and_then(|()| no_trouble(&events))
 }
 
 fn refused_by_loader(events: &Receiver<Event>) -> Result<(), Ended> {

@@ -5,11 +5,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use crate::landlock;
-use crate::limits::{FUNCTION_NOFILE, FUNCTION_STACK};
+use crate::level::Level;
+use crate::limits::{FUNCTION_NOFILE, FUNCTION_STACK, WORKER_OOM_SCORE_ADJ};
 use crate::policy::compile::{self, Programs};
 use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
 use crate::step::{AtStep, SetupError, Step};
 use crate::sys::check;
+use crate::userns;
 
 use super::root;
 
@@ -17,15 +19,28 @@ use super::root;
 pub(super) fn confine(assignment: &Assignment, programs: &Programs, setup: &Setup) -> Result<(), SetupError> {
     own_session().step(Step::Session)?;
     close_descriptors().step(Step::Descriptors)?;
-    limit_resources(assignment.data_limit).step(Step::ResourceLimits)?;
-    root::enter(&assignment.directory)?;
-    // While uid 0: the bounding set is what a later exec of a setuid file could have brought back.
-    drop_capabilities().step(Step::Capabilities)?;
-    take_identity(assignment.uid).step(Step::Identity)?;
+    let level = assignment.level;
+    if level != Level::Full {
+        prefer_for_oom();
+    }
+    limit_resources(assignment.data_limit, assignment.process_limit).step(Step::ResourceLimits)?;
+    if level.has_namespaces() {
+        root::enter(&assignment.directory)?;
+    }
+    let directory = root::function_directory(assignment);
+    // At every level, so that a function finds its files by relative names.
+    std::env::set_current_dir(directory).step(Step::Root)?;
+    // While still capable: the bounding set is what a later exec of a setuid file could have brought back.
+    drop_capabilities(level).step(Step::Capabilities)?;
+    if let Some(uid) = assignment.uid {
+        take_identity(uid).step(Step::Identity)?;
+    }
+    // Leaving uid 0 has cleared them; nothing is to depend on that, and at other levels nobody leaves it.
+    clear_capabilities().step(Step::Capabilities)?;
     no_new_privileges().step(Step::NoNewPrivileges)?;
     let readable = root::library_directories();
     let mut readable: Vec<&Path> = readable.iter().map(AsRef::as_ref).collect();
-    readable.push(Path::new(root::FUNCTION_DIRECTORY));
+    readable.push(directory);
     landlock::loading(&readable).and_then(landlock::enforce).step(Step::Landlock)?;
     compile::install(&programs.numbers, false).step(Step::Seccomp)?;
     compile::install(&programs.refusals, false).step(Step::Seccomp)?;
@@ -42,8 +57,18 @@ pub(super) fn confine(assignment: &Assignment, programs: &Programs, setup: &Setu
     }
     drop(listener);
     // Only now: as an ordinary user the spawner could not have taken the listener from an undumpable
-    // process.
-    not_dumpable().step(Step::NotDumpable)
+    // process. Without a user namespace the warden could not read, either, why a plugin was refused: there
+    // `template::serve` takes this step, after the plugin's initialisation.
+    if level.has_namespaces() {
+        not_dumpable().step(Step::NotDumpable)?;
+    }
+    Ok(())
+}
+
+/// Makes this process, and all that it will fork, the kernel's first choice when the host is out of memory. Best
+/// effort. At level *full* workers alone are put forward, by a daemon that can write to their files.
+fn prefer_for_oom() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", WORKER_OOM_SCORE_ADJ.to_string());
 }
 
 fn own_session() -> io::Result<()> {
@@ -74,7 +99,8 @@ pub(super) fn reset_signals() {
     }
 }
 
-pub(crate) fn limit_resources(data: u64) -> io::Result<()> {
+/// `data` in bytes; `processes` where the kernel counts the function's alone.
+pub(crate) fn limit_resources(data: u64, processes: Option<u64>) -> io::Result<()> {
     let limits = [
         // A core file would hold the function's memory, outside its limits.
         (libc::RLIMIT_CORE, 0),
@@ -87,10 +113,12 @@ pub(crate) fn limit_resources(data: u64) -> io::Result<()> {
         (libc::RLIMIT_SIGPENDING, 64),
         (libc::RLIMIT_NOFILE, FUNCTION_NOFILE),
         (libc::RLIMIT_STACK, FUNCTION_STACK),
-        // The cgroup is what a worker is held to; this holds it in the moment before it is attached.
+        // Where there are cgroups they are what a worker is held to, and this holds it in the moment before it
+        // is attached.
         (libc::RLIMIT_DATA, data),
     ];
-    for (resource, value) in limits {
+    let processes = processes.map(|processes| (libc::RLIMIT_NPROC, processes));
+    for (resource, value) in limits.into_iter().chain(processes) {
         let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
         // SAFETY: `limit` outlives the call.
         check(unsafe { libc::setrlimit(resource, &raw const limit) }.into())?;
@@ -98,9 +126,11 @@ pub(crate) fn limit_resources(data: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Every capability, in every set, the bounding set included.
-pub(crate) fn drop_capabilities() -> io::Result<()> {
-    for capability in 0..64 {
+/// Every capability from the bounding and the ambient set. Without namespaces there is no power to change the
+/// former, nor a capability to lose: what it could bring back is kept away by no_new_privs.
+pub(crate) fn drop_capabilities(level: Level) -> io::Result<()> {
+    let bounding = if level.has_namespaces() { 0..64 } else { 0..0 };
+    for capability in bounding {
         // SAFETY: takes no pointers.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
         if result == -1 {
@@ -117,25 +147,20 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
         .map(drop)
 }
 
-/// The uid and gid, all three of each, without supplementary groups. Leaving uid 0 clears the capability
-/// sets; they are cleared once more by hand, so that nothing depends on that.
+/// The uid and gid, all three of each, without supplementary groups.
 pub(crate) fn take_identity(uid: u32) -> io::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let header = Header { version: 0x2008_0522, pid: 0 };
-    let none = [0_u32; 6];
-    // SAFETY: an empty list of groups needs no pointer; the capability structures are those of version 3
-    // of the interface (a header, and two times three words) and outlive the call.
+    // SAFETY: an empty list of groups needs no pointer, and the other calls take none.
     unsafe {
         check(libc::setgroups(0, std::ptr::null()).into())?;
         check(libc::setresgid(uid, uid, uid).into())?;
         check(libc::setresuid(uid, uid, uid).into())?;
-        check(libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()))?;
     }
     Ok(())
+}
+
+/// Every capability from the effective, the permitted and the inheritable set.
+pub(crate) fn clear_capabilities() -> io::Result<()> {
+    if userns::set_capabilities(0) { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 pub(crate) fn no_new_privileges() -> io::Result<()> {
@@ -148,10 +173,10 @@ pub(crate) fn not_dumpable() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into()).map(drop)
 }
 
-/// SIGKILL when the thread that made this process ends.
-pub(crate) fn die_with_parent() {
+/// This signal when the thread that made this process ends.
+pub(crate) fn die_with_parent(signal: libc::c_int) {
     // SAFETY: takes no pointers; cannot fail for a valid signal.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
 }
 
 /// Whether the other end of a socket is closed.

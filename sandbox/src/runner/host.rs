@@ -8,15 +8,16 @@ use std::ptr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hairtrigger_abi::raw::{
-    ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, TOO_LARGE,
+    ABI_VERSION, Host, INVALID, Invocation, LOG_DEBUG, LOG_ERROR, LOG_WARN, OK, Request, TOO_LARGE,
 };
 
 use crate::channel::ReplyWriter;
 use crate::limits::MAX_LOG_LINE;
+use crate::mark;
 use crate::sys;
 
 /// The one table.
-#[expect(clippy::cast_possible_truncation, reason = "80 bytes")]
+#[expect(clippy::cast_possible_truncation, reason = "88 bytes")]
 pub(super) static HOST: Host = Host {
     abi_version: ABI_VERSION,
     struct_size: size_of::<Host>() as u32,
@@ -29,6 +30,7 @@ pub(super) static HOST: Host = Host {
     reserve,
     commit,
     alloc: arena_alloc,
+    add_trailer,
 };
 
 /// The manifest's environment; never changed, whatever the plugin does to the C library's.
@@ -49,6 +51,15 @@ pub(super) fn write_line_by_line() {
     }
     // SAFETY: the C library's own stream, open for as long as the process lives; it makes the buffer itself.
     unsafe { libc::setvbuf(stdout, ptr::null_mut(), libc::_IOLBF, 0) };
+}
+
+/// Says whose output follows. Whether anybody hears it is not the function's concern.
+pub(super) fn mark_output(request: &Request) {
+    // SAFETY: the request's parts lie in the channel's mapping, which outlives the invocation.
+    let id = unsafe { bytes(request.invocation_id.data, request.invocation_id.len) };
+    if let Some(id) = id.and_then(|id| id.try_into().ok()) {
+        let _ = std::io::stderr().write_all(&mark::mark(id));
+    }
 }
 
 /// The line logged last, while somebody wants to know it: an `init` that refuses says why there.
@@ -155,10 +166,11 @@ unsafe extern "C" fn set_status(invocation: *mut Invocation, status: u32) -> i32
     }
 }
 
-/// Whether a header field may have this name.
-fn is_token(name: &[u8]) -> bool {
+/// Whether a header field or a trailer may be this.
+fn is_field(name: &[u8], value: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.iter().all(allowed)
+    let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    !name.is_empty() && name.iter().all(allowed) && !value.iter().any(control)
 }
 
 unsafe extern "C" fn add_header(
@@ -171,10 +183,26 @@ unsafe extern "C" fn add_header(
     // SAFETY: the contract of the ABI, see `current` and `bytes`.
     let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
     let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
-    if !is_token(name) || value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+    if !is_field(name, value) {
         return INVALID;
     }
     current.reply.add_header(name, value)
+}
+
+unsafe extern "C" fn add_trailer(
+    invocation: *mut Invocation,
+    name: *const u8,
+    name_length: usize,
+    value: *const u8,
+    value_length: usize,
+) -> i32 {
+    // SAFETY: the contract of the ABI, see `current` and `bytes`.
+    let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
+    let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
+    if !is_field(name, value) {
+        return INVALID;
+    }
+    current.reply.add_trailer(name, value)
 }
 
 unsafe extern "C" fn write(invocation: *mut Invocation, data: *const u8, length: usize) -> i32 {

@@ -10,7 +10,6 @@ use hairtrigger_abi::{Mismatch, check};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host::{self, HOST};
-use super::root::FUNCTION_DIRECTORY;
 
 /// A loaded plugin. Never unloaded: libraries that are closed leave destructors behind.
 pub(super) struct Plugin {
@@ -28,11 +27,10 @@ fn refused(mismatch: Mismatch) -> String {
 
 impl Plugin {
     /// Loads and initialises; the error is the sentence that its author will read.
-    pub(super) fn load(library: &str) -> Result<Self, String> {
-        let path = Path::new(FUNCTION_DIRECTORY).join(library);
+    pub(super) fn load(path: &Path) -> Result<Self, String> {
         // SAFETY: runs the plugin's constructors, which may do whatever this process may do: that is what
         // the process was confined for.
-        let loaded = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        let loaded = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         let loaded = loaded.map_err(|error| {
             // What the loader says stands below; above it is only that it failed.
             let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);

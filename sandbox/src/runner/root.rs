@@ -1,5 +1,6 @@
 //! What a function sees of the file system: its own directory as `/function`, the system's library
-//! directories, nothing else; all of it read-only.
+//! directories, nothing else; all of it read-only. Without a mount namespace landlock alone sees to that, and the
+//! directory keeps its name.
 
 use std::ffi::CString;
 use std::fs;
@@ -8,11 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use crate::setup::Assignment;
 use crate::step::{SetupError, Step};
 use crate::sys::check;
 
 /// Where the function's own directory is seen.
-pub(super) const FUNCTION_DIRECTORY: &str = "/function";
+const FUNCTION_DIRECTORY: &str = "/function";
 
 /// Directories that hold shared libraries on the distributions we know. Those that exist are shown.
 const LIBRARIES: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
@@ -27,6 +29,11 @@ const STAGE: &str = "/proc";
 /// The library directories of this host.
 pub(crate) fn library_directories() -> Vec<PathBuf> {
     LIBRARIES.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect()
+}
+
+/// Where a runner finds the function's own directory.
+pub(super) fn function_directory(assignment: &Assignment) -> &Path {
+    if assignment.level.has_namespaces() { Path::new(FUNCTION_DIRECTORY) } else { &assignment.directory }
 }
 
 /// Builds the new root and makes it this namespace's only one.
@@ -72,7 +79,15 @@ fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
     fs::create_dir_all(target)?;
     mount(Some(source), target, None, libc::MS_BIND, None)?;
     // The flags of a bind are taken at its remount only.
-    mount(None, target, None, libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags, None)
+    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags;
+    match mount(None, target, None, flags, None) {
+        // In a user namespace a `noexec` of the source's cannot be taken back. What lies there can be read and not
+        // be loaded, as the loader will say.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            mount(None, target, None, flags | libc::MS_NOEXEC, None)
+        }
+        outcome => outcome,
+    }
 }
 
 fn mount(

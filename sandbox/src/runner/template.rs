@@ -2,11 +2,13 @@
 
 use std::io;
 
-use super::confine::confine;
+use super::confine::{confine, not_dumpable};
 use super::plugin::Plugin;
+use super::root::function_directory;
 use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
+use crate::level::Level;
 use crate::limits::MAX_LOAD_MESSAGE;
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
@@ -19,7 +21,7 @@ pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
     unsafe { libc::syscall(CONTROL_CALL.into(), operation as u64, first, second) }
 }
 
-/// PID 2 of the namespace.
+/// The child of the init.
 pub(super) fn run(setup: Setup) -> ! {
     set_name(c"ht-template");
     // Compiled while nobody waits.
@@ -54,7 +56,7 @@ fn fail(setup: &Setup, error: SetupError) -> ! {
 
 /// Everything from here on may be under the plugin's control.
 fn serve(assignment: &Assignment, programs: &Programs) -> ! {
-    let plugin = match Plugin::load(&assignment.library) {
+    let plugin = match Plugin::load(&function_directory(assignment).join(&assignment.library)) {
         Ok(plugin) => plugin,
         Err(why) => {
             let length = why.len().min(MAX_LOAD_MESSAGE) as u64;
@@ -63,7 +65,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
         }
     };
     let domain = landlock::nothing();
-    if let Err(error) = restrict_after_init(programs) {
+    if let Err(error) = restrict_after_init(programs, assignment.level) {
         let why = format!("could not restrict itself after init: {error}");
         control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
         exit(EXIT_SETUP);
@@ -81,7 +83,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
         // that have any.
         match unsafe { libc::fork() } {
             -1 => exit(EXIT_SETUP),
-            0 => worker::run(&plugin, geometry, domain),
+            0 => worker::run(&plugin, geometry, domain, assignment),
             _ => {}
         }
     }
@@ -89,7 +91,11 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
 
 /// Best effort by nature: a hostile init could have kept this from working, and what was installed before
 /// it was loaded stands regardless.
-fn restrict_after_init(programs: &Programs) -> io::Result<()> {
+fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<()> {
+    if !level.has_namespaces() {
+        // Until now the warden might have had to read why the plugin was refused.
+        not_dumpable()?;
+    }
     // SAFETY: takes no pointers.
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
     crate::sys::check(result.into())?;

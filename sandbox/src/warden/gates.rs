@@ -3,6 +3,7 @@
 use super::Ticket;
 use super::kit::Kit;
 use super::template::{Awaited, Effect, Phase, Signals, Starting, Template, WorkerRecord};
+use crate::cgroup::Leaf;
 use crate::channel::{BELL_FD, REPLY_FD, REQUEST_FD};
 use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
@@ -163,7 +164,7 @@ impl Template {
     /// A worker with a leaf of its own.
     fn record(&mut self, ticket: Ticket, pidfd: OwnedFd) -> WorkerRecord {
         let leaf = self.take_leaf();
-        let leaf_oom_kills = leaf.oom_kills();
+        let leaf_oom_kills = leaf.as_ref().map_or(0, Leaf::oom_kills);
         WorkerRecord {
             ticket,
             pidfd,

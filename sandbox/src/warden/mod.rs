@@ -23,9 +23,11 @@ use std::time::Duration;
 use crate::cgroup::{Cgroups, Slot};
 use crate::channel::DaemonEnd;
 use crate::ending::Ending;
+use crate::init::Init;
+use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
 use crate::step::SetupError;
-use crate::sys::{self, Cloned};
+use crate::sys;
 
 /// The daemon's number for a loaded function; never reused while anything of it lives.
 pub type FunctionKey = u32;
@@ -37,15 +39,15 @@ pub struct FunctionSpec {
     pub key: FunctionKey,
     /// Its name.
     pub name: String,
-    /// The directory that it sees as `/function`; its uid must be able to read it.
+    /// The directory that it sees as `/function`; its uid must be able to read it. Absolute.
     pub directory: PathBuf,
     /// Name of the plugin's file in the directory.
     pub library: String,
-    /// Uid and gid that no other live function has.
+    /// Uid and gid that no other live function has; of no meaning below level *full*.
     pub uid: u32,
     /// Memory of a worker, in bytes.
     pub memory: u64,
-    /// CPU time per time of all its processes; `None` is no limit.
+    /// CPU time per time of all its processes; `None` is no limit. Not enforced below level *full*.
     pub cpu: Option<f64>,
     /// Most workers at a time.
     pub max_workers: u32,
@@ -57,6 +59,9 @@ pub struct FunctionSpec {
     pub environment: BTreeMap<String, String>,
     /// How long load and init may take.
     pub init_timeout: Duration,
+    /// Whether its output is marked with the invocation that it belongs to, see [`crate::mark`]. Costs each
+    /// invocation a write.
+    pub mark_output: bool,
 }
 
 /// Whom a worker is for. The warden hands it back with what becomes of the worker.
@@ -182,13 +187,38 @@ pub trait EventSink: Send + 'static {
     fn deliver(&self, event: Event);
 }
 
-/// What the sandbox needs to know.
+/// What the sandbox confines with.
 #[derive(Clone, Debug)]
-pub struct SandboxConfig {
-    /// The host's groups.
-    pub cgroups: Cgroups,
-    /// Uid and gid of the ns-inits; no function's.
-    pub ns_init_uid: u32,
+pub enum SandboxConfig {
+    /// As root.
+    Full {
+        /// The host's groups.
+        cgroups: Cgroups,
+        /// Uid and gid of the ns-inits; no function's.
+        ns_init_uid: u32,
+    },
+    /// As an ordinary user, with a user namespace for each function.
+    Userns,
+    /// As an ordinary user, without namespaces.
+    Bare,
+}
+
+impl SandboxConfig {
+    /// The level that is enforced.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Full { .. } => Level::Full,
+            Self::Userns => Level::Userns,
+            Self::Bare => Level::Bare,
+        }
+    }
+
+    pub(crate) fn cgroups(&self) -> Option<&Cgroups> {
+        match self {
+            Self::Full { cgroups, .. } => Some(cgroups),
+            Self::Userns | Self::Bare => None,
+        }
+    }
 }
 
 /// To the warden's thread.
@@ -197,8 +227,8 @@ pub(crate) enum Command {
     Adopt(Box<Confined>),
     LoadFailed(FunctionKey, LoadFailure),
     Discard {
-        init: Cloned,
-        slot: Slot,
+        init: Init,
+        slot: Option<Slot>,
     },
     WantWorker(Ticket, std::time::Instant),
     Unload(FunctionKey),
@@ -267,12 +297,17 @@ pub struct Sandbox {
     warden: WardenSender,
     spawner: Sender<SpawnRequest>,
     threads: Vec<JoinHandle<()>>,
-    cgroups: Cgroups,
+    cgroups: Option<Cgroups>,
 }
 
 impl Sandbox {
-    /// Starts the threads. Fails with the kernel feature or permission that is missing.
+    /// Starts the threads. Fails with the kernel feature or permission that is missing; and as root at a level at
+    /// which functions have their user's own uid.
     pub fn start(config: SandboxConfig, sink: Box<dyn EventSink>) -> io::Result<Self> {
+        if config.level() != Level::Full && crate::userns::is_root() {
+            let why = format!("at level {} functions would have root's own uid", config.level());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         let (commands, receiver): (_, Receiver<Command>) = channel();
         let warden = WardenSender {
             commands,
@@ -284,14 +319,15 @@ impl Sandbox {
         let trouble = warden.clone();
         let (errands, groups) = crate::groups::start(move |text| trouble.send(Command::Trouble(text)))?;
         let watch = watch::Watch::new(receiver, warden.clone(), errands, sink)?;
-        let make = Spawner::new(config.cgroups.clone(), config.ns_init_uid, warden.clone())?;
+        let cgroups = config.cgroups().cloned();
+        let make = Spawner::new(config, warden.clone())?;
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let threads = vec![
             named("warden").spawn(move || watch.run())?,
             named("spawner").spawn(move || make.run(requests))?,
             groups,
         ];
-        Ok(Self { warden, spawner, threads, cgroups: config.cgroups })
+        Ok(Self { warden, spawner, threads, cgroups })
     }
 
     /// What a shard needs.
@@ -318,6 +354,26 @@ impl Sandbox {
         for thread in self.threads {
             let _ = thread.join();
         }
-        crate::cgroup::remove_all_of(&self.cgroups).map(drop)
+        self.cgroups.map_or(Ok(()), |cgroups| crate::cgroup::remove_all_of(&cgroups).map(drop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl EventSink for Nobody {
+        fn deliver(&self, _event: Event) {}
+    }
+
+    #[test]
+    fn root_gets_no_level_at_which_functions_would_be_root() {
+        assert!(crate::userns::is_root(), "the tests run as root");
+        for config in [SandboxConfig::Userns, SandboxConfig::Bare] {
+            let error = Sandbox::start(config, Box::new(Nobody)).expect_err("it is refused");
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        }
     }
 }

@@ -9,9 +9,10 @@ use super::{FunctionSpec, Ticket};
 use crate::cgroup::{Leaf, Slot};
 use crate::channel::{DaemonEnd, Geometry};
 use crate::ending::Ending;
+use crate::init::Init;
 use crate::limits::WORKER_START_TIMEOUT;
 use crate::spawner::Confined;
-use crate::sys::{self, Answer, Cloned};
+use crate::sys::{self, Answer};
 
 /// Where a template stands.
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub(super) enum Phase {
 pub(super) struct WorkerRecord {
     pub(super) ticket: Ticket,
     pub(super) pidfd: OwnedFd,
-    /// Its own group; made and entered in the background.
-    pub(super) leaf: Leaf,
+    /// Its own group, if it gets one; made and entered in the background.
+    pub(super) leaf: Option<Leaf>,
     pub(super) leaf_oom_kills: u64,
     /// The call it was killed for.
     pub(super) denied: Option<i32>,
@@ -71,9 +72,9 @@ pub(super) struct Template {
     pub(super) spec: FunctionSpec,
     pub(super) pid: libc::pid_t,
     pub(super) pidfd: OwnedFd,
-    pub(super) init: Cloned,
+    pub(super) init: Init,
     pub(super) listener: OwnedFd,
-    pub(super) slot: Slot,
+    pub(super) slot: Option<Slot>,
     pub(super) output: Option<OwnedFd>,
     pub(super) phase: Phase,
     pub(super) begun: Instant,
@@ -143,7 +144,7 @@ impl Template {
         let geometry = Geometry { max_request: spec.max_request, max_response: spec.max_response };
         let kits = Kits::new(geometry);
         let phase = Phase::Loading(Instant::now() + spec.init_timeout);
-        let slot_oom_kills = slot.oom_kills();
+        let slot_oom_kills = slot.as_ref().map_or(0, Slot::oom_kills);
         Self {
             spec,
             pid,
@@ -175,12 +176,17 @@ impl Template {
         }
     }
 
-    /// A leaf that no worker is in.
-    pub(super) fn take_leaf(&mut self) -> Leaf {
-        self.free_leaves.pop().unwrap_or_else(|| {
+    /// A leaf that no worker is in; none at levels without groups.
+    pub(super) fn take_leaf(&mut self) -> Option<Leaf> {
+        self.free_leaves.pop().or_else(|| {
             self.next_leaf += 1;
-            self.slot.leaf(self.next_leaf)
+            self.slot.as_ref().map(|slot| slot.leaf(self.next_leaf))
         })
+    }
+
+    /// Out-of-memory kills that the kernel has counted among the function's processes.
+    pub(super) fn slot_oom_kills(&self) -> u64 {
+        self.slot.as_ref().map_or(0, Slot::oom_kills)
     }
 
     /// Wants a worker.
@@ -278,10 +284,10 @@ impl Template {
         format!("function {} was ended: {why} within {WORKER_START_TIMEOUT:?}", self.spec.name)
     }
 
-    /// Ends the whole namespace.
+    /// Ends the template and all its workers.
     pub(super) fn end(&mut self) {
         self.phase = Phase::Ending;
-        let _ = sys::kill(self.init.pidfd.as_fd());
+        self.init.end();
     }
 
     /// Ends the template for a call it made.

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::template::{Effect, Phase, Template, WorkerRecord};
 use super::{Command, Event, EventSink, FunctionKey, LoadFailure, StartTimes, WardenSender, Worker};
-use crate::cgroup::Slot;
+use crate::cgroup::{Leaf, Slot};
 use crate::channel::DaemonEnd;
 use crate::ending::{Circumstances, Ending};
 use crate::groups::Errand;
-use crate::sys::{self, Cloned, Poller, Ready};
+use crate::init::Init;
+use crate::sys::{self, Poller, Ready};
 
 /// What an entry of the poll set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(super) struct Watch {
     templates: BTreeMap<u32, Template>,
     by_function: BTreeMap<FunctionKey, u32>,
     /// Runners that never became templates and are dying.
-    discarded: BTreeMap<u32, (Cloned, Slot)>,
+    discarded: BTreeMap<u32, (Init, Option<Slot>)>,
     next: u32,
     stopping: bool,
     spawner_done: bool,
@@ -179,9 +180,9 @@ impl Watch {
                 self.sink.deliver(Event::LoadFailed { function, failure, output: None });
             }
             Command::Discard { init, slot } => {
-                let _ = sys::kill(init.pidfd.as_fd());
+                init.end();
                 let key = Watched::Discarded(self.next).key();
-                if self.poller.watch(init.pidfd.as_fd(), key, false).is_ok() {
+                if self.poller.watch(init.pidfd(), key, false).is_ok() {
                     self.discarded.insert(self.next, (init, slot));
                 }
                 self.next += 1;
@@ -219,13 +220,13 @@ impl Watch {
         self.next += 1;
         let init = Watched::Init(number).key();
         // First what tells that everything is gone: whatever fails later, the end is heard of.
-        if let Err(error) = self.poller.watch(template.init.pidfd.as_fd(), init, false) {
+        if let Err(error) = self.poller.watch(template.init.pidfd(), init, false) {
             template.end();
             self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
             let function = template.spec.key;
             let failure = LoadFailure::Ended(Ending::Killed);
             self.sink.deliver(Event::LoadFailed { function, failure, output: template.output.take() });
-            let _ = self.errands.send(Errand::Remove(template.slot));
+            self.remove(template.slot);
             return;
         }
         let listener = Watched::Listener(number).key();
@@ -287,7 +288,9 @@ impl Watch {
         self.sink.deliver(Event::WorkerStarting { ticket, output });
         match self.watch_worker(number, pid, record).and_then(|()| record.pidfd.try_clone()) {
             Ok(pidfd) => {
-                let _ = self.errands.send(Errand::Attach { pid, pidfd, leaf, memory });
+                if let Some(leaf) = leaf {
+                    let _ = self.errands.send(Errand::Attach { pid, pidfd, leaf, memory });
+                }
             }
             Err(error) => self.give_up_worker(number, pid, &error),
         }
@@ -324,7 +327,7 @@ impl Watch {
         let Some(record) = template.workers.remove(&pid) else { return };
         let _ = sys::kill(record.pidfd.as_fd());
         self.poller.forget(record.pidfd.as_fd());
-        template.free_leaves.push(record.leaf);
+        template.free_leaves.extend(record.leaf);
         self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending: Ending::Killed });
     }
@@ -346,19 +349,19 @@ impl Watch {
         let Some(template) = self.templates.get_mut(&number) else { return };
         let Some(record) = template.workers.remove(&pid) else { return };
         self.poller.forget(record.pidfd.as_fd());
-        let slot_oom_kills = template.slot.oom_kills();
+        let slot_oom_kills = template.slot_oom_kills();
+        let leaf_oom_kills = record.leaf.as_ref().map_or(0, Leaf::oom_kills);
         let known = Circumstances {
             denied: record.denied,
             killed: template.killed || record.killed,
-            oom_killed: record.leaf.oom_kills() > record.leaf_oom_kills
-                || slot_oom_kills > template.slot_oom_kills,
+            oom_killed: leaf_oom_kills > record.leaf_oom_kills || slot_oom_kills > template.slot_oom_kills,
         };
         template.slot_oom_kills = slot_oom_kills;
         let ending = match status {
             Some(status) => Ending::from_wait_status(status, known),
             None => status_of(record.pidfd.as_fd(), known),
         };
-        template.free_leaves.push(record.leaf);
+        template.free_leaves.extend(record.leaf);
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending });
     }
 
@@ -372,7 +375,7 @@ impl Watch {
         let known = Circumstances {
             denied: template.denied,
             killed: template.killed || template.timed_out,
-            oom_killed: template.slot.oom_kills() > template.slot_oom_kills,
+            oom_killed: template.slot_oom_kills() > template.slot_oom_kills,
         };
         let ending = status_of(template.pidfd.as_fd(), known);
         let function = template.spec.key;
@@ -390,17 +393,17 @@ impl Watch {
         } else {
             Event::TemplateGone { function, ending }
         };
-        let _ = sys::kill(template.init.pidfd.as_fd());
+        template.init.end();
         self.sink.deliver(event);
     }
 
-    /// The namespace is empty: everything that is left of the template can be tidied away.
+    /// Nothing of the template runs any more: everything that is left of it can be tidied away.
     fn init_gone(&mut self, number: u32) {
         // Exits that came in the same turn are told first.
         self.template_gone_if_untold(number);
         let Some(mut template) = self.templates.remove(&number) else { return };
-        sys::reap(template.init.pidfd.as_fd());
-        self.poller.forget(template.init.pidfd.as_fd());
+        template.init.gone(Some(template.pidfd.as_fd()));
+        self.poller.forget(template.init.pidfd());
         self.poller.forget(template.listener.as_fd());
         for ticket in template.abandoned() {
             self.sink.deliver(Event::WorkerGone { ticket, ending: Ending::Killed });
@@ -408,7 +411,14 @@ impl Watch {
         if self.by_function.get(&template.spec.key) == Some(&number) {
             self.by_function.remove(&template.spec.key);
         }
-        let _ = self.errands.send(Errand::Remove(template.slot));
+        self.remove(template.slot);
+    }
+
+    /// Has the groups of a runner removed, if it had any.
+    fn remove(&self, slot: Option<Slot>) {
+        if let Some(slot) = slot {
+            let _ = self.errands.send(Errand::Remove(slot));
+        }
     }
 
     fn template_gone_if_untold(&mut self, number: u32) {
@@ -424,9 +434,9 @@ impl Watch {
 
     fn discarded_gone(&mut self, number: u32) {
         if let Some((init, slot)) = self.discarded.remove(&number) {
-            sys::reap(init.pidfd.as_fd());
-            self.poller.forget(init.pidfd.as_fd());
-            let _ = self.errands.send(Errand::Remove(slot));
+            init.gone(None);
+            self.poller.forget(init.pidfd());
+            self.remove(slot);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Bodies of any length arrive whole, cost others nothing, and end where they end.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hairtrigger_tests::home::Home;
@@ -58,6 +59,47 @@ fn a_chunked_body_comes_back_byte_for_byte() {
         assert_eq!((answer.status, answer.body.len()), (200, length));
         assert!(answer.body == body[..length], "the body came back changed");
         connection.receive().assert_ok("GET /echo/behind\n");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_unix_socket_carries_large_bodies_too() {
+    let home = home();
+    let (socket, body) = (home.path().join("data.sock"), home.path().join("body"));
+    let config = std::fs::read_to_string(home.config()).expect("it was written");
+    std::fs::write(home.config(), format!("{config}socket = {socket:?}\n")).expect("a file can be written");
+    std::fs::write(&body, pattern(LARGE)).expect("a file can be written");
+    let daemon = home.start();
+    for framing in ["Content-Type: a/b", "Transfer-Encoding: chunked"] {
+        let answer = home.path().join("answer");
+        let curl = std::process::Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--header", framing, "--output"])
+            .args([&answer, Path::new("--unix-socket"), &socket, Path::new("--data-binary")])
+            .arg(format!("@{}", body.display()))
+            .arg("http://localhost/echo")
+            .status()
+            .expect("curl is installed");
+        assert!(curl.success(), "{framing}: {curl}");
+        let answer = std::fs::read(answer).expect("curl has written it");
+        assert!(answer == pattern(LARGE), "{framing}: the body came back changed");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_large_body_whose_worker_dies_is_answered_and_the_next_is_served() {
+    let home = home();
+    let daemon = home.start();
+    let body = pattern(8 << 20);
+    let mut connection = daemon.connect();
+    for _ in 0..3 {
+        // While it is written, when it has just been begun, and when it is over: at any moment.
+        connection.send(post("/echo", &body));
+        daemon.workers("echo").iter().for_each(|worker| worker.signal(libc::SIGKILL));
+        let answer = connection.receive();
+        assert!(answer.status == 502 || (answer.status == 200 && answer.body == body), "{}", answer.status);
+        assert!(connection.post("/echo", &body).body == body, "the next one came back changed");
     }
     daemon.stop();
 }

@@ -19,7 +19,38 @@ fn greet(_request: &Request<'_>, response: &mut Response<'_>) -> Result<(), Erro
 hairtrigger_abi::export!(fn greet);
 "#;
 
-fn write(path: &Path, text: &str) {
+/// Writes to standard output and, below the C library, to standard error, without ending the last line.
+const CHATTY: &str = r#"
+#include <hairtrigger.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int32_t init(const ht_host *host, void **state) {
+    (void)state;
+    ht_log_text(host, HT_LOG_INFO, "said by init");
+    return 0;
+}
+
+static void put(const char *text) {
+    (void)!write(2, text, strlen(text));
+}
+
+static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request) {
+    (void)host; (void)state; (void)invocation;
+    printf("%.*s\n", (int)request->path.len, (const char *)request->path.data);
+    if (request->path.data[request->path.len - 1] == '4') {
+        put("\x1e" "ffffffffffffffffffffffffffffffff\nforged\n");
+        return 0;
+    }
+    put("unfinished");
+    return 0;
+}
+
+HT_FUNCTION_WITH(init, NULL, invoke, NULL);
+"#;
+
+/// Writes a file, in a directory that is made for it.
+pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("a directory can be made");
     fs::write(path, text).expect("a file can be written");
 }
@@ -40,7 +71,8 @@ fn sources(home: &Home) {
     write(&root.join("left-out/function.toml"), "name = \"left-out\"\ndev = false\n");
 }
 
-fn dev(home: &Home) -> Command {
+/// `hairtrigger dev` for the functions of this home.
+pub(crate) fn dev(home: &Home) -> Command {
     let mut command = Command::new(artefacts::daemon());
     command.arg("dev").arg(home.functions()).args(["--listen", "127.0.0.1:0", "--state"]);
     command.arg(home.path().join("state"));
@@ -74,15 +106,41 @@ fn a_c_file_and_a_crate_are_built_served_and_printed_with_a_curl_line() {
 }
 
 #[test]
-fn what_cannot_be_built_is_said() {
+fn what_a_function_writes_is_told_apart_by_invocation() {
     let home = Home::new();
     let root = home.functions();
-    write(&root.join("broken/function.toml"), "name = \"broken\"\nsource = \"broken.c\"\n");
-    write(&root.join("broken/broken.c"), "this is no C;\n");
+    write(&root.join("chatty/function.toml"), "name = \"chatty\"\nsource = \"chatty.c\"\n");
+    write(&root.join("chatty/chatty.c"), CHATTY);
+    let mut daemon = Daemon::run(&home, dev(&home));
+    daemon.await_address();
+    daemon.await_line(|line| line == "[chatty] info: said by init");
+    let mut connection = daemon.connect();
+    for number in 0..5 {
+        let answer = connection.get(&format!("/chatty/{number}"));
+        let id = answer.invocation();
+        let short = format!("{}…{}", &id[..4], &id[28..]);
+        daemon.await_line(|line| line == format!("[chatty {short}] /chatty/{number}"));
+        if number < 4 {
+            // It has not ended its last line: the next mark does.
+            connection.get("/chatty/next");
+            daemon.await_line(|line| line == format!("[chatty {short}] unfinished"));
+        }
+    }
+    // A function may mislabel its own lines.
+    daemon.await_line(|line| line == "[chatty ffff…ffff] forged");
+    daemon.stop();
+}
+
+#[test]
+fn two_of_them_do_not_build_into_one_directory() {
+    let home = Home::new();
+    write(&home.functions().join("only/function.toml"), "name = \"only\"\nsource = \"only.c\"\n");
+    let mut daemon = Daemon::run(&home, dev(&home));
+    daemon.await_address();
     let said = Daemon::run(&home, dev(&home)).refusal();
-    let file = root.join("broken/broken.c");
-    let expected = format!("hairtrigger: function broken cannot be built: cc failed on {}", file.display());
-    assert_eq!(said.last(), Some(&expected), "{said:?}");
-    // And what the compiler says stands above it.
-    assert!(said.iter().any(|line| line.contains("broken.c:1:")), "{said:?}");
+    let state = home.path().join("state").display().to_string();
+    let expected =
+        format!("hairtrigger: another `hairtrigger dev` uses {state}; give this one its own --state");
+    assert_eq!(said, [expected]);
+    daemon.stop();
 }

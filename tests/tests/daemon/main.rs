@@ -10,6 +10,7 @@ mod shards;
 
 mod bodies;
 mod routes;
+mod trailers;
 
 mod bad_manifests;
 mod bad_plugins;
@@ -18,6 +19,7 @@ mod check;
 
 mod confinement;
 mod hostile;
+mod levels;
 mod outcomes;
 
 mod capacity;
@@ -25,7 +27,10 @@ mod deadline;
 mod idle;
 mod life;
 
+mod authoring;
 mod dev;
+mod dev_loop;
+mod invoke;
 
 mod aggregate;
 mod thumbnail;

@@ -22,7 +22,6 @@ pub(super) struct Build {
     /// The plugin's file, which is only valid until the next build.
     pub(super) plugin: Result<PathBuf>,
     /// The files and directories that it depends on. If it failed, as far as they are known.
-    #[expect(dead_code, reason = "what watches them follows")]
     pub(super) inputs: Vec<PathBuf>,
 }
 

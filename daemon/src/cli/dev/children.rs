@@ -60,7 +60,6 @@ impl Children {
     }
 
     /// Ends the compiler that runs, with everything it has started, and lets no other begin.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what uses it follows"))]
     pub(super) fn end(&self) {
         let mut state = self.state();
         state.ending = true;

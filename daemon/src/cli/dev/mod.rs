@@ -1,9 +1,20 @@
-//! `hairtrigger dev`: builds what is there, then serves it.
+//! `hairtrigger dev`: builds what is there, serves it, and keeps it up to date.
+
+// In the order in which an edit goes through them.
+mod watch;
+
+mod session;
+
+mod prints;
 
 mod build;
 mod children;
 mod depends;
+
 mod versions;
+
+mod clock;
+mod front;
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
@@ -11,15 +22,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::front::{Lines, say};
+use super::front::say;
 use crate::config::Config;
 use crate::control::command::commands;
-use crate::control::registry::{self, Deployed};
-use crate::control::{self, Launch};
-use crate::manifest::Manifest;
-use build::{Build, Builder};
+use crate::control::level::{self, Wanted};
+use crate::control::{self, Launch, registry};
+use build::Builder;
 use children::Children;
+use front::DevFront;
+use session::Session;
 use versions::Versions;
+use watch::Watch;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -34,6 +47,13 @@ pub(super) struct Options {
     /// Where built plugins and the daemon's state are kept [default: target/hairtrigger].
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Build everything once, and do not look at what changes.
+    #[arg(long)]
+    no_watch: bool,
+    /// Make do with level bare where this user cannot have namespaces: landlock and the system call policy alone then
+    /// keep functions from files, processes and the network.
+    #[arg(long)]
+    allow_degraded: bool,
 }
 
 pub(super) fn run(options: Options) -> Result<()> {
@@ -42,46 +62,53 @@ pub(super) fn run(options: Options) -> Result<()> {
         if plugins.is_dir() { plugins } else { PathBuf::from(".") }
     });
     let state = options.state.unwrap_or_else(|| PathBuf::from("target/hairtrigger"));
-    let manifests = registry::find(&directory)?;
-    if manifests.is_empty() {
+    let mut config = Config::for_functions(directory.clone());
+    // Before any thread, and before anybody waits for a build.
+    config.level = level::settle(Wanted::Best { allow_degraded: options.allow_degraded }, &config)?;
+    for line in level::warnings(config.level) {
+        say(&line);
+    }
+    if registry::look(&directory)?.manifests.is_empty() {
         bail!("there is no function.toml below {}", directory.display());
     }
     fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
     let _lock = lock(&state)?;
-    let mut versions = Versions::new(state.join("built"))?;
-    let builder = Builder::new(state.join("work"), Children::default())?;
-    let mut functions = Vec::new();
-    let mut skipped = 0;
-    for path in manifests {
-        let manifest = Manifest::load(&path)?;
-        if !manifest.dev {
-            skipped += 1;
-            continue;
-        }
-        say(&format!("building {}", manifest.name));
-        let Build { plugin, .. } = builder.build(&manifest, path.parent().unwrap_or(&directory));
-        let plugin = plugin.with_context(|| format!("function {} cannot be built", manifest.name))?;
-        let (plugin, _) = versions.place(&manifest.name, &plugin)?;
-        functions.push(Deployed::new(manifest, &plugin)?);
-    }
-    registry::distinct(&functions)?;
-    if skipped > 0 {
-        say(&format!("left out {skipped} functions that say dev = false"));
-    }
-    let mut config = Config::for_functions(directory);
+    let versions = Versions::new(state.join("built"))?;
+    let children = Children::default();
+    let builder = Builder::new(state.join("work"), children.clone())?;
+    let watch = match options.no_watch {
+        true => None,
+        false => Some(Watch::new().context("cannot watch files; --no-watch does without")?),
+    };
+    let (commands, wishes) = commands();
     config.listen = vec![options.listen];
     config.set_state(state);
-    // Nobody asks for anything.
-    let (_, wishes) = commands();
-    let front = Lines::new(true);
-    control::run(Launch {
+    let session = Session::new(directory, builder, versions, commands);
+    let front = DevFront::new(move || begin(session, watch));
+    let ended = control::run(Launch {
         config: &config,
-        functions,
+        functions: Vec::new(),
         front: &front,
         local_only: true,
         wishes,
         records: true,
-    })
+    });
+    // A compiler may be running, and what it makes is of no use any more.
+    children.end();
+    ended
+}
+
+/// Builds in a thread of its own, which ends with the process.
+fn begin(mut session: Session, watch: Option<Watch>) {
+    let thread = std::thread::Builder::new().name("builder".to_owned()).spawn(move || {
+        session.build_all();
+        if let Some(watch) = watch {
+            session.follow(watch);
+        }
+    });
+    if let Err(error) = thread {
+        say(&format!("nothing can be built: {error}"));
+    }
 }
 
 /// Takes what is built in a state directory for this process: the daemon's own lock comes later.

@@ -37,7 +37,6 @@ impl Versions {
     }
 
     /// Removes the versions of a function but one, or all. Processes that still run one have it open.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what uses it follows"))]
     pub(super) fn keep_only(&self, function: &str, number: Option<u64>) {
         let directory = self.root.join(function);
         let keep = number.map(|number| number.to_string());

@@ -23,6 +23,10 @@ pub(super) struct Facts {
     io_uring_disabled: String,
     /// Transparent huge pages: `always`, `madvise` or `never`.
     huge_pages: String,
+    /// `user.max_user_namespaces`: how many each user may have; level *userns* takes one a function.
+    max_user_namespaces: String,
+    /// What keeps ordinary users from user namespaces, or from capabilities in them, by a setting of the distribution.
+    user_namespaces_held_back: Option<&'static str>,
     /// `vm.overcommit_memory`: 0 guesses, 1 always, 2 never.
     overcommit: String,
     /// Soft limit of open descriptors.
@@ -43,6 +47,8 @@ impl Facts {
             cgroups: hierarchies(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
             io_uring_disabled: first_line("/proc/sys/kernel/io_uring_disabled"),
             huge_pages: chosen(&pages).to_owned(),
+            max_user_namespaces: first_line("/proc/sys/user/max_user_namespaces"),
+            user_namespaces_held_back: held_back(first_line),
             overcommit: first_line("/proc/sys/vm/overcommit_memory"),
             nofile_soft,
             nofile_hard,
@@ -59,6 +65,14 @@ impl Facts {
             ("control groups", self.cgroups.to_owned()),
             ("io_uring_disabled", self.io_uring_disabled.clone()),
             ("huge pages", self.huge_pages.clone()),
+            ("max_user_namespaces", self.max_user_namespaces.clone()),
+            (
+                "user namespaces",
+                match self.user_namespaces_held_back {
+                    None => "not held back by a setting".to_owned(),
+                    Some(setting) => format!("held back by {setting}"),
+                },
+            ),
             ("overcommit_memory", self.overcommit.clone()),
             ("open descriptors", format!("{}, at most {}", self.nofile_soft, self.nofile_hard)),
         ]
@@ -68,6 +82,17 @@ impl Facts {
 fn first_line(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+/// The first of the settings of Debian and Ubuntu that holds user namespaces back. `read` gives a file's first line.
+fn held_back(read: impl Fn(&str) -> String) -> Option<&'static str> {
+    if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+        return Some("kernel.unprivileged_userns_clone = 0");
+    }
+    if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        return Some("kernel.apparmor_restrict_unprivileged_userns = 1");
+    }
+    None
 }
 
 /// The word in brackets among those that could be chosen.
@@ -108,6 +133,13 @@ mod tests {
     fn the_chosen_word_stands_in_brackets() {
         assert_eq!(chosen("always [madvise] never"), "madvise");
         assert_eq!(chosen("nothing"), "unknown");
+    }
+
+    #[test]
+    fn settings_that_hold_back_user_namespaces_are_named() {
+        assert_eq!(held_back(|_| "unknown".to_owned()), None);
+        assert_eq!(held_back(|_| "1".to_owned()), Some("kernel.apparmor_restrict_unprivileged_userns = 1"));
+        assert_eq!(held_back(|_| "0".to_owned()), Some("kernel.unprivileged_userns_clone = 0"));
     }
 
     #[test]

@@ -1,17 +1,21 @@
+use hairtrigger_sandbox::channel::RequestView;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::shard::chunked::Decoder;
 
 const ID: &InvocationId = b"0123456789abcdef0123456789abcdef";
 const DATE: &HttpDate = b"Sun, 06 Nov 1994 08:49:37 GMT";
-const PLAIN: Framing<'static> = Framing { keep_alive: true, http10: false, head_only: false, date: None };
+const PLAIN: Framing<'static> =
+    Framing { keep_alive: true, http10: false, takes_trailers: false, head_only: false, date: None };
 
 fn respond(status: u16, headers: &[(&str, &str)], framing: Framing<'_>, body_len: u64) -> (String, bool) {
     let mut out = Vec::new();
     let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let body = write_response(&mut out, status, headers, ID, framing, body_len).unwrap();
-    (String::from_utf8(out).unwrap(), body)
+    let follows = write_response(&mut out, status, headers, [], ID, framing, body_len).unwrap();
+    assert!(follows.tail.is_empty());
+    (String::from_utf8(out).unwrap(), follows.body)
 }
 
 #[test]
@@ -40,6 +44,29 @@ fn bodies_follow_where_http_has_them() {
         let (head, follows) = respond(status, &[], Framing { head_only, ..PLAIN }, 7);
         assert_eq!((head.contains("content-length: 7\r\n"), follows), (length, body), "{status} {head_only}");
     }
+}
+
+#[test]
+fn trailers_make_the_body_a_chunk_for_those_who_take_them() {
+    let write = |status, framing, trailers: &[(&'static str, &'static str)], body_len| {
+        let mut out = Vec::new();
+        let trailers = trailers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let follows = write_response(&mut out, status, [], trailers, ID, framing, body_len).unwrap();
+        let head = String::from_utf8(out).unwrap();
+        let (_, rest) = head.split_once("cdef\r\n").unwrap();
+        (rest.to_owned(), follows.body, String::from_utf8(follows.tail).unwrap())
+    };
+    let text = |rest: &str, body, tail: &str| (rest.to_owned(), body, tail.to_owned());
+    let takes = Framing { takes_trailers: true, ..PLAIN };
+    let sum = [("x-sum", "1"), ("Set-Cookie", "a"), ("x-b", "")];
+    let head = "trailer: x-sum, x-b\r\ntransfer-encoding: chunked\r\n\r\n";
+    let tail = "0\r\nx-sum: 1\r\nx-b: \r\n\r\n";
+    assert_eq!(write(200, takes, &sum, 300), text(&format!("{head}12c\r\n"), true, &format!("\r\n{tail}")));
+    assert_eq!(write(200, takes, &sum, 0), text(head, true, tail));
+    assert_eq!(write(200, Framing { head_only: true, ..takes }, &sum, 5), text(head, false, ""));
+    assert_eq!(write(204, takes, &sum, 0), text("\r\n", false, ""));
+    assert_eq!(write(200, takes, &[("date", "x")], 5), text("content-length: 5\r\n\r\n", true, ""));
+    assert_eq!(write(200, PLAIN, &sum, 5), text("content-length: 5\r\n\r\n", true, ""));
 }
 
 #[test]
@@ -102,12 +129,18 @@ fn a_bad_response_leaves_nothing_behind() {
     for &(name, value) in bad_fields {
         let mut out = b"before".to_vec();
         let headers = [(&b"fine"[..], &b"value"[..]), (name, value)];
-        let result = write_response(&mut out, 200, headers, ID, PLAIN, 0);
+        let result = write_response(&mut out, 200, headers, [], ID, PLAIN, 0);
         assert_eq!((result, &out[..]), (Err(BadResponse::Field), &b"before"[..]), "{name:?}: {value:?}");
+        // Whether the client takes trailers makes no difference to what a function may give.
+        for takes_trailers in [false, true] {
+            let framing = Framing { takes_trailers, ..PLAIN };
+            let result = write_response(&mut out, 200, [], headers, ID, framing, 0);
+            assert_eq!((result, &out[..]), (Err(BadResponse::Field), &b"before"[..]), "{name:?}: {value:?}");
+        }
     }
     for status in [0, 100, 199, 600, 65535] {
         let mut out = b"before".to_vec();
-        let result = write_response(&mut out, status, [], ID, PLAIN, 0);
+        let result = write_response(&mut out, status, [], [], ID, PLAIN, 0);
         assert_eq!((result, &out[..]), (Err(BadResponse::Status), &b"before"[..]), "{status}");
     }
 }
@@ -180,9 +213,12 @@ proptest! {
     ) {
         let mut out = b"the answer before".to_vec();
         let start = out.len();
-        let framing = Framing { keep_alive, http10, head_only, date: date.then_some(DATE) };
+        let framing = Framing { keep_alive, http10, head_only, date: date.then_some(DATE), ..PLAIN };
         let given: Vec<(&[u8], &[u8])> = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
-        let body = write_response(&mut out, status, given.iter().copied(), ID, framing, body_len).unwrap();
+        let trailers = [(&b"x-sum"[..], &b"1"[..])];
+        let follows = write_response(&mut out, status, given.iter().copied(), trailers, ID, framing, body_len);
+        let Follows { body, tail } = follows.unwrap();
+        prop_assert!(tail.is_empty(), "trailers are for those who ask for them");
         let (code, read, len) = read(&out[start..]);
         prop_assert_eq!((code, len), (status, out.len() - start));
         let bodiless = status == 204 || status == 304;
@@ -207,12 +243,44 @@ proptest! {
     #[test]
     fn hostile_fields_add_nothing(name in vec(any::<u8>(), 0..8), value in vec(any::<u8>(), 0..8)) {
         let mut out = Vec::new();
-        let result = write_response(&mut out, 200, [(&name[..], &value[..])], ID, PLAIN, 0);
+        let result = write_response(&mut out, 200, [(&name[..], &value[..])], [], ID, PLAIN, 0);
         prop_assert_eq!(result.is_ok(), valid_header(&name, &value));
         if result.is_ok() {
             let (_, fields, len) = read(&out);
             prop_assert!(fields.len() <= 3 && len == out.len());
         }
+    }
+
+    /// A body with trailers is chunked, and reads back by the decoder for requests.
+    #[test]
+    fn trailers_read_back(
+        fields in vec(("x-[a-z]{0,5}", "([!-~]([ -~]{0,20}[!-~])?)?"), 1..5),
+        reserved in prop::sample::select(vec!["content-length", "set-cookie", "date", "x-hairtrigger-a", "x-last"]),
+        body in vec(any::<u8>(), 0..40),
+    ) {
+        let mut out = Vec::new();
+        let given = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let given = given.chain([(reserved.as_bytes(), &b"7"[..])]);
+        let framing = Framing { takes_trailers: true, ..PLAIN };
+        let follows = write_response(&mut out, 200, [], given, ID, framing, body.len() as u64).unwrap();
+        let (_, head, at) = read(&out);
+        out.extend_from_slice(&body);
+        out.extend_from_slice(&follows.tail);
+        let mut expected: Vec<_> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        expected.extend((reserved == "x-last").then_some(("x-last", "7")));
+        let one = |name: &str| head.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let names: Vec<_> = expected.iter().map(|(name, _)| *name).collect();
+        prop_assert_eq!(one("trailer"), vec![names.join(", ").into_bytes()]);
+        prop_assert_eq!(one("transfer-encoding"), vec![b"chunked".to_vec()]);
+        prop_assert!(follows.body && one("content-length").is_empty());
+        let (mut decoder, mut data) = (Decoder::default(), Vec::new());
+        let decoded = decoder.decode(&out[at..], &mut data, body.len() as u64).unwrap();
+        prop_assert_eq!((decoded.consumed, decoded.done, data), (out.len() - at, true, body));
+        let mut encoded = Vec::new();
+        for (name, value) in expected {
+            RequestView::encode_header(&mut encoded, name.as_bytes(), value.as_bytes());
+        }
+        prop_assert_eq!(decoder.trailers().0, encoded);
     }
 
     #[test]

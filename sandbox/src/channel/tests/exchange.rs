@@ -18,10 +18,20 @@ fn arrives(method: &[u8], path: &[u8], query: &[u8], fields: &Fields, body: &[u8
     for (name, value) in fields {
         RequestView::encode_header(&mut headers, name, value);
     }
-    let header_count = u32::try_from(fields.len()).unwrap();
+    // Every third field is a trailer.
+    let trailer_count = u32::try_from(fields.len() / 3).unwrap();
+    let header_count = u32::try_from(fields.len()).unwrap() - trailer_count;
     let deadline_ns = u64::MAX - 3;
-    let request =
-        RequestView { method, path, query, headers: &headers, header_count, deadline_ns, ..view(body) };
+    let request = RequestView {
+        method,
+        path,
+        query,
+        headers: &headers,
+        header_count,
+        trailer_count,
+        deadline_ns,
+        ..view(body)
+    };
     assert_eq!(daemon.post(&request), Posted::Awake);
     assert!(worker.request_waits() && worker.claim());
     let (reader, _) = worker.parts();
@@ -31,7 +41,13 @@ fn arrives(method: &[u8], path: &[u8], query: &[u8], fields: &Fields, body: &[u8
     assert_eq!(parts, [method, path, query, body]);
     assert_eq!(bytes(seen.invocation_id), request.invocation);
     assert_eq!((seen.deadline_ns, seen.header_count), (deadline_ns, header_count));
-    let found: Fields = scratch.iter().map(|field| (bytes(field.name), bytes(field.value))).collect();
+    let given = |fields: *const hairtrigger_abi::raw::Header, count: u32| {
+        // SAFETY: the view's fields live in `scratch`, as many as it says.
+        let fields = unsafe { std::slice::from_raw_parts(fields, count as usize) };
+        fields.iter().map(|field| (bytes(field.name), bytes(field.value))).collect::<Fields>()
+    };
+    let found = [given(seen.headers, seen.header_count), given(seen.trailers, seen.trailer_count)].concat();
+    assert_eq!(seen.trailer_count, trailer_count);
     let lower = |(name, value): &(Vec<u8>, Vec<u8>)| (name.to_ascii_lowercase(), value.clone());
     assert_eq!(found, fields.iter().map(lower).collect::<Fields>());
 }
@@ -126,6 +142,7 @@ fn statuses_and_fields_have_their_bounds() {
         assert_eq!(reply.add_header(b"n", b"v"), OK);
     }
     assert_ne!(reply.add_header(b"n", b"v"), OK, "one field too many");
+    assert_ne!(reply.add_trailer(b"n", b"v"), OK, "trailers are counted too");
     reply.publish(0);
     assert_eq!(daemon.take_reply().unwrap().unwrap().headers.count(), MAX_RESPONSE_HEADERS);
 }
@@ -259,6 +276,7 @@ proptest! {
         let (_, mut reply) = worker.parts();
         prop_assert_eq!(reply.set_status(status), OK);
         for (name, value) in &fields {
+            prop_assert_eq!(reply.add_trailer(value, name), OK);
             prop_assert_eq!(reply.add_header(name, value), OK);
         }
         for chunk in &chunks {
@@ -278,6 +296,8 @@ proptest! {
         };
         prop_assert_eq!(reply.kind, expected);
         let found: Fields = reply.headers.map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+        prop_assert_eq!(&found, &fields);
+        let found: Fields = reply.trailers.map(|(n, v)| (v.to_vec(), n.to_vec())).collect();
         prop_assert_eq!(found, fields);
         let mut body = Vec::new();
         reply.body.copy_to(&mut body);

@@ -85,6 +85,28 @@ fn header_fields_that_do_not_add_up_are_refused() {
             "{length} {count} {encoded:?}"
         );
     }
+    // Trailers are fields too.
+    let trailed = |header_count: u32, trailer_count: u32| {
+        spoilt(|slot, region| {
+            slot.headers_len.store(14, Ordering::Relaxed);
+            slot.header_count.store(header_count, Ordering::Relaxed);
+            slot.trailer_count.store(trailer_count, Ordering::Relaxed);
+            let to = region.at(Geometry::slot(1) + REPLY_HEADERS, 14);
+            // SAFETY: `to` has room for these bytes by `Region::at`.
+            unsafe { std::ptr::copy_nonoverlapping([field, field].concat().as_ptr(), to.as_ptr(), 14) };
+        })
+    };
+    for (headers, trailers) in [(2, 0), (1, 1), (0, 2)] {
+        assert_eq!(trailed(headers, trailers), Ok(0));
+    }
+    for (headers, trailers) in [(1, 0), (0, 1), (1, 2), (2, 1), (0, 0), (3, 0)] {
+        let expected = ProtocolViolation("a reply with malformed header fields");
+        assert_eq!(trailed(headers, trailers), Err(expected), "{headers} {trailers}");
+    }
+    for (headers, trailers) in [(1, more - 1), (more - 1, 1), (u32::MAX, 1), (1, u32::MAX)] {
+        let expected = ProtocolViolation("a reply with too many header fields");
+        assert_eq!(trailed(headers, trailers), Err(expected), "{headers} {trailers}");
+    }
     // Fields of no bytes, as many as there may be.
     assert_eq!(fields(4 * 64, 64, &[0; 256]), Ok(0));
 }

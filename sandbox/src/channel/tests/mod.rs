@@ -2,6 +2,7 @@
 
 mod exchange;
 mod hostile;
+mod large;
 mod races;
 mod wakes;
 
@@ -91,6 +92,7 @@ fn flawless(requests: &Region, region: &Region, sequence: u32) {
     slot.headers_len.store(0, Ordering::Relaxed);
     slot.header_count.store(0, Ordering::Relaxed);
     slot.in_slab.store(0, Ordering::Relaxed);
+    slot.trailer_count.store(0, Ordering::Relaxed);
     slot.sequence.store(sequence, Ordering::Release);
 }
 
@@ -101,6 +103,7 @@ fn view(body: &[u8]) -> RequestView<'_> {
         query: b"",
         headers: b"",
         header_count: 0,
+        trailer_count: 0,
         body,
         invocation: b"0123456789abcdef0123456789abcdef",
         deadline_ns: 7,
