@@ -90,7 +90,6 @@ impl Origin {
     }
 
     /// Reads and checks it for a daemon that runs: what cannot change in one must be as it is.
-    #[expect(dead_code, reason = "the reload comes with shards")]
     pub(crate) fn reload(&self, running: &Config) -> Result<Config, BadSettings> {
         self.parse(&settings::read(&self.file)?, Some(running))
     }

@@ -91,6 +91,9 @@ pub const MAX_BODY_BYTES: u64 = 1 << 30;
 pub const MAX_OUTPUT_BYTES: u64 = 1 << 30;
 /// How long after descriptors were short connections are accepted again.
 pub const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Connections that the administration's socket may have on each shard beyond those of clients: who looks why there
+/// are so many shall get in.
+pub const ADMIN_CONNECTIONS: usize = 4;
 /// Fewer connections than this are not worth starting for.
 pub const LEAST_CONNECTIONS: usize = 64;
 /// Descriptors that the daemon has of each worker.
@@ -282,6 +285,7 @@ pub const WATCH_PATIENCE: Duration = Duration::from_secs(2);
 const _: () = {
     assert!(MAX_REQUEST_LINE < MAX_HEAD);
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
+    assert!(ADMIN_CONNECTIONS * MAX_SHARDS <= DESCRIPTOR_RESERVE);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
     assert!(CHANNEL_DEPTH.is_power_of_two());
     // What is large is not inline, neither in a connection's input nor in a slot.

@@ -40,6 +40,25 @@ pub fn plugin(package: &str) -> PathBuf {
     once(package, || cargo_build(package, "cdylib"))
 }
 
+/// The shared object of a plugin that is a workspace of its own.
+pub fn plugin_apart(package: &str) -> PathBuf {
+    once(package, || {
+        let mut command = cargo_apart(package, "build");
+        command.args(["--quiet", "--lib", "--message-format=json-render-diagnostics"]);
+        built_by(command, package, "cdylib")
+    })
+}
+
+/// `cargo COMMAND` for a plugin that is a workspace of its own, with a target directory beside that of the others.
+pub fn cargo_apart(package: &str, subcommand: &str) -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([subcommand, "--locked", "--manifest-path"]);
+    command.arg(workspace().join("plugins").join(package).join("Cargo.toml"));
+    command.arg("--target-dir").arg(target().join(package));
+    command
+}
+
 /// A function in C or C++, compiled against the header that authors are given. `source` is relative to the
 /// workspace.
 pub fn function(source: &str) -> PathBuf {
@@ -81,6 +100,11 @@ fn cargo_build(package: &str, kind: &str) -> PathBuf {
     if profile_folder().ends_with("release") {
         command.arg("--release");
     }
+    built_by(command, package, kind)
+}
+
+/// Runs a `cargo build` that writes messages, and returns the file it made of the target of this kind.
+fn built_by(mut command: Command, package: &str, kind: &str) -> PathBuf {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output =
         output.unwrap_or_else(|error| panic!("cannot run cargo ({error}); install a Rust toolchain"));

@@ -55,19 +55,35 @@ impl Home {
 
     /// Writes the configuration, with this address.
     pub fn listen(&self, address: impl std::fmt::Display) {
+        self.configure(&format!("listen = \"{address}\""));
+    }
+
+    /// Writes the configuration: what every home has, and `rest`.
+    pub fn configure(&self, rest: &str) {
         let group = self.groups.name();
-        let text = format!(
-            "listen = \"{address}\"\nfunctions = \"functions\"\nstate = \"state\"\ncgroup = \"{group}\"\n"
-        );
+        let text = format!("functions = \"functions\"\nstate = \"state\"\ncgroup = \"{group}\"\n{rest}\n");
         fs::write(self.config(), text).expect("a file can be written");
+    }
+
+    /// The unix socket that serves functions.
+    pub fn socket(&self) -> PathBuf {
+        self.path().join("state/run/hairtrigger.sock")
+    }
+
+    /// The administration's.
+    pub fn admin(&self) -> PathBuf {
+        self.path().join("state/run/admin.sock")
     }
 
     /// Deploys a function: a copy of `plugin`, and a manifest of its name, its library and `rest`.
     pub fn add(&self, name: &str, plugin: &Path, rest: &str) -> &Self {
         let manifest = format!("name = \"{name}\"\nlibrary = \"{name}.so\"\n{rest}\n");
         let folder = self.add_manifest(name, &manifest);
-        fs::copy(plugin, folder.join(format!("{name}.so")))
+        // A plugin that is served must not change: a new one is put into its place.
+        let (fresh, place) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.so")));
+        fs::copy(plugin, &fresh)
             .unwrap_or_else(|error| panic!("{} cannot be copied: {error}", plugin.display()));
+        fs::rename(fresh, place).expect("a file can be renamed");
         self
     }
 

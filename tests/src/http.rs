@@ -1,7 +1,9 @@
 //! An HTTP client that believes nothing: every byte of an answer is accounted for.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long any read or write may take.
@@ -15,8 +17,24 @@ type Fields = Vec<(String, String)>;
 /// A connection, and what was received beyond the last answer.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
+}
+
+/// By which way it goes.
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn end_sending(&self) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
 }
 
 /// An answer.
@@ -25,11 +43,11 @@ pub struct Response {
     /// Its status.
     pub status: u16,
     /// Its fields, names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
+    pub headers: Fields,
     /// Its body.
     pub body: Vec<u8>,
     /// The fields behind a chunked body, as the headers.
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 impl Connection {
@@ -39,7 +57,16 @@ impl Connection {
             .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
         let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
         timed.and(stream.set_nodelay(true)).expect("a socket has these options");
-        Self { stream, received: Vec::new() }
+        Self { stream: Stream::Tcp(stream), received: Vec::new() }
+    }
+
+    /// Connects to a unix socket.
+    pub fn to_socket(path: &Path) -> Self {
+        let stream = UnixStream::connect(path);
+        let stream = stream.unwrap_or_else(|error| panic!("no connection to {}: {error}", path.display()));
+        let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
+        timed.expect("a socket has these options");
+        Self { stream: Stream::Unix(stream), received: Vec::new() }
     }
 
     /// Sends bytes as they are.
@@ -56,8 +83,28 @@ impl Connection {
 
     /// Says that nothing more will be sent.
     pub fn end_sending(&mut self) -> &mut Self {
-        self.stream.shutdown(Shutdown::Write).expect("a connected socket can be shut down");
+        self.stream.end_sending().expect("a connected socket can be shut down");
         self
+    }
+
+    /// As [`Connection::end_sending`]; the daemon may have closed already.
+    pub fn end_sending_regardless(&mut self) -> &mut Self {
+        let _ = self.stream.end_sending();
+        self
+    }
+
+    /// The statuses of all answers until the daemon closes.
+    pub fn receive_statuses(&mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        loop {
+            if self.received.is_empty() && self.more().is_err() {
+                return statuses;
+            }
+            match self.receive_or_reason(false) {
+                Ok(answer) => statuses.push(answer.status),
+                Err(reason) => panic!("after {statuses:?}: {reason}"),
+            }
+        }
     }
 
     /// `GET path`.
@@ -189,6 +236,28 @@ impl Connection {
             }
             Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),
         }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

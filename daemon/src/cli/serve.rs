@@ -17,6 +17,7 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
     let (_, wishes) = commands();
     control::run(Launch {
         config: &config,
+        origin: Some(origin.clone()),
         functions,
         front: &Lines,
         local_only: false,

@@ -23,7 +23,6 @@ pub(crate) enum Command {
     },
     /// Serve exactly these: the new and the changed are begun, those that are missing here are removed. Each
     /// function by itself keeps its old version if its new one fails.
-    #[expect(dead_code, reason = "the reload of the configuration comes next")]
     Apply {
         /// All of them, valid as a whole.
         functions: Vec<Deployed>,

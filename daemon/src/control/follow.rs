@@ -11,11 +11,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::command::{Command, NotReplaced, Wishes};
 use super::holds::{self, Holds};
+use super::listener::Listeners;
 use super::log::Log;
 use super::registry::Deployed;
+use super::reload::{Reading, Reloads};
 use super::versions::{Done, Effect, Versions};
-use super::{Front, level, output, sink, watched};
+use super::{Front, level, notify, output, sink, watched};
 use crate::config::Config;
+use crate::settings::BadSettings;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
 use crate::shard::record::{Record, Records};
 
@@ -33,6 +36,8 @@ pub(super) struct Ears {
     pub(super) heard: sink::Heard,
     pub(super) reports: UnboundedReceiver<(u16, FromShard)>,
     pub(super) wishes: Wishes,
+    /// What was read again.
+    pub(super) readings: UnboundedReceiver<Result<Reading, BadSettings>>,
     /// Of the shards, by number.
     pub(super) ends: Vec<watched::Ended>,
     /// Of invocations, if the front wants to know.
@@ -44,7 +49,12 @@ pub(super) struct Control<'c> {
     pub(super) sandbox: &'c Sandbox,
     pub(super) shards: &'c [Arc<Inbox>],
     pub(super) versions: Versions,
-    pub(super) config: &'c Config,
+    /// As it is now.
+    pub(super) config: Config,
+    pub(super) listeners: Listeners,
+    pub(super) reloads: Reloads,
+    /// It was told to end: nothing new is begun.
+    pub(super) ending: bool,
     pub(super) front: &'c dyn Front,
     pub(super) log: &'c Log,
     pub(super) holds: Holds,
@@ -53,36 +63,37 @@ pub(super) struct Control<'c> {
 impl Control<'_> {
     /// Follows everything until the shards have ended.
     pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
-        let Ears { heard, mut reports, mut wishes, ends, records } = ears;
+        let Ears { heard, mut reports, mut wishes, mut readings, ends, records } = ears;
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        // The shards listen, and a signal is heard from now on.
+        notify::ready("serving");
         let (again, mut reloads) = unbounded_channel();
         let mut running = ends.len();
         let mut ended = any_end(ends);
         let mut draining = self.shards.len();
-        let mut end = End::Untold;
         loop {
             tokio::select! {
                 _ = ended.recv() => {
                     running -= 1;
-                    if running == 0 || end == End::Untold {
-                        return Ok(end);
+                    if running == 0 || !self.ending {
+                        return Ok(if self.ending { End::Told } else { End::Untold });
                     }
                 }
                 // What is still under way is followed until it is done.
-                _ = interrupt.recv() => match end {
-                    End::Untold => {
-                        end = End::Told;
-                        self.tell_all(|| ToShard::Drain);
-                    }
-                    // Whoever says it twice does not want to wait.
-                    End::Told => self.tell_all(|| ToShard::End),
+                // Whoever interrupts twice does not want to wait.
+                _ = interrupt.recv() => match self.ending {
+                    false => self.drain(),
+                    true => self.tell_all(|| ToShard::End),
                 },
-                _ = terminate.recv(), if end == End::Untold => {
-                    end = End::Told;
-                    self.tell_all(|| ToShard::Drain);
-                }
+                _ = terminate.recv(), if !self.ending => self.drain(),
+                // Where there is nothing to read again, it means that the terminal is gone.
+                _ = hangup.recv(), if !self.ending => if !self.read_again(None) {
+                    self.drain();
+                },
+                Some(reading) = readings.recv() => self.reloaded(reading),
                 Some(event) = events.recv() => self.happened(event, &again),
                 Some(start) = starts.recv() => {
                     if let Some(deployed) = self.versions.deployed(start.function) {
@@ -90,9 +101,10 @@ impl Control<'_> {
                     }
                     self.versions.worker_ready(start.function);
                 }
-                Some((_, report)) = reports.recv() => match report {
+                Some((shard, report)) = reports.recv() => match report {
                     FromShard::Retired { function } => self.versions.retired(function),
                     FromShard::Failing { function, reason } => self.versions.failing(function, &reason),
+                    FromShard::Asked(request) => self.asked(shard, &request),
                     FromShard::Drained => {
                         draining -= 1;
                         if draining == 0 {
@@ -113,10 +125,17 @@ impl Control<'_> {
                         self.log.event(format!("{lost} more invocations were too many to tell of"));
                     }
                 }
-                Some(wish) = wishes.recv(), if end == End::Untold => self.obey(wish),
+                Some(wish) = wishes.recv(), if !self.ending => self.obey(wish),
             }
             self.carry_out();
         }
+    }
+
+    /// What is under way is finished, and nothing else.
+    fn drain(&mut self) {
+        self.ending = true;
+        notify::stopping();
+        self.tell_all(|| ToShard::Drain);
     }
 
     fn tell_all(&self, message: impl Fn() -> ToShard) {
@@ -183,7 +202,7 @@ impl Control<'_> {
         }
     }
 
-    fn obey(&mut self, wish: Command) {
+    pub(super) fn obey(&mut self, wish: Command) {
         match wish {
             Command::Replace { function, done } => self.begin(*function, Some(done)),
             Command::Remove { name } => {
@@ -210,7 +229,7 @@ impl Control<'_> {
         let conflict = done.as_ref().and_then(|_| self.versions.conflict(&function));
         let uid = match conflict.or_else(|| self.versions.objection(&function)) {
             Some(objection) => Err(objection),
-            None => level::uids(self.config, std::slice::from_ref(&function))
+            None => level::uids(&self.config, std::slice::from_ref(&function))
                 .map(|uids| uids[0])
                 .map_err(|error| format!("{error:#}")),
         };

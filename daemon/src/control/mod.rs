@@ -1,14 +1,17 @@
 //! The control plane: starts everything in the right order, follows what becomes of functions, passes
 //! their output on, and shuts down.
 
+mod admin;
 pub(crate) mod command;
 mod follow;
 mod holds;
 pub(crate) mod level;
 mod listener;
 mod log;
+mod notify;
 mod output;
 pub(crate) mod registry;
+mod reload;
 mod sink;
 mod state;
 mod versions;
@@ -28,7 +31,7 @@ use hairtrigger_sandbox::Sandbox;
 use hairtrigger_sandbox::cgroup::Removed;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
 use crate::shard::record::{Record, Records};
 use crate::shard::{Door, Shard, ShardConfig};
@@ -39,6 +42,7 @@ use level::Ground;
 use listener::Listeners;
 use log::Log;
 use registry::Deployed;
+use reload::Reloads;
 use versions::Versions;
 use watched::Watched;
 
@@ -60,6 +64,8 @@ pub(crate) trait Front {
 /// What a daemon is started with.
 pub(crate) struct Launch<'l> {
     pub(crate) config: &'l Config,
+    /// What the configuration was read from, if it can be read again.
+    pub(crate) origin: Option<Origin>,
     /// What is served from the start.
     pub(crate) functions: Vec<Deployed>,
     pub(crate) front: &'l dyn Front,
@@ -75,13 +81,14 @@ pub(crate) struct Launch<'l> {
 ///
 /// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
-    let Launch { config, functions, front, local_only, wishes, records } = launch;
+    let Launch { config, origin, functions, front, local_only, wishes, records } = launch;
     let records = records.then(|| Arc::new(Records::new()));
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
     let uids = level::uids(config, &functions)?;
     let shards = config.shards;
     let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
+    versions.cap_connections(config.max_connections);
     for (function, uid) in functions.into_iter().zip(uids) {
         if let Some(objection) = versions.objection(&function) {
             bail!("function {} cannot be served: {objection}", function.manifest.name);
@@ -96,26 +103,30 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     std::panic::set_hook(Box::new(move |panic| panics.event(panic.to_string())));
     let mut listeners = Listeners::default();
     let prepared = listeners.prepare(config, shards, BIND_PATIENCE)?;
-    let opened = listeners.commit(prepared)?.new;
+    let change = listeners.commit(prepared)?;
     let inboxes = (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
     let (sink, heard) = sink::sink(Arc::clone(&inboxes));
     let sandbox = Sandbox::start(ground.sandbox(), Box::new(sink))?;
     let (report, reports) = unbounded_channel();
+    let (read, readings) = unbounded_channel();
+    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &ground.removed));
     let mut control = Control {
         sandbox: &sandbox,
         shards: &inboxes,
         versions,
-        config,
+        config: config.clone(),
+        listeners,
+        reloads: Reloads::new(origin, read),
+        ending: false,
         front,
         log: &log,
         holds: Holds::default(),
     };
-    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &ground.removed));
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();
     let mut threads = Vec::new();
     let mut ends = Vec::new();
-    for (number, listeners) in (0..shards).zip(opened) {
+    for (number, listeners) in (0..shards).zip(change.new) {
         let started = start_shard(ShardConfig {
             number,
             listeners,
@@ -138,7 +149,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
     }
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, ends, records }));
+    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, readings, ends, records }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
-use crate::shard::route::{Conflict, Router};
+use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
 
 /// Hears what became of a wish for a new version.
@@ -71,8 +71,19 @@ struct Entry {
     /// It could take over.
     ready: bool,
     begun: Instant,
+    /// Why it does not serve, as far as it was tried.
+    failure: Option<String>,
     /// Until it is known what becomes of it.
     done: Option<Done>,
+}
+
+/// A version, as the operator is told of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed<'v> {
+    pub(super) version: &'v Version,
+    pub(super) routes: Option<&'v [Pattern]>,
+    pub(super) state: &'static str,
+    pub(super) reason: Option<&'v str>,
 }
 
 /// All versions.
@@ -87,6 +98,8 @@ pub(super) struct Versions {
     next: u32,
     /// What the shards were told last.
     most_connections: usize,
+    /// Most connections of all shards, as the operator wishes.
+    cap: Option<u32>,
     effects: Vec<Effect>,
 }
 
@@ -101,6 +114,7 @@ impl Versions {
             coming: BTreeMap::new(),
             next: 0,
             most_connections: 0,
+            cap: None,
             effects: Vec::new(),
         }
     }
@@ -125,8 +139,25 @@ impl Versions {
     /// The names of all functions that are served or will be.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.present.keys().chain(self.coming.keys()).cloned().collect();
+        names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Every version of which anything is left.
+    pub(super) fn list(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.entries.values().map(|entry| Listed {
+            version: &entry.version,
+            routes: entry.version.profile.routes.as_deref(),
+            state: match entry.standing {
+                Standing::Retiring(_) => "retiring",
+                Standing::Coming => "coming",
+                Standing::Present if entry.failure.is_some() => "failed",
+                Standing::Present if entry.template => "ready",
+                Standing::Present => "loading",
+            },
+            reason: entry.failure.as_deref(),
+        })
     }
 
     // ---- wishes ----------------------------------------------------------------------------------
@@ -137,15 +168,7 @@ impl Versions {
         if !self.present.contains_key(name) && self.present.len() >= MAX_FUNCTIONS {
             return Some(format!("there are {MAX_FUNCTIONS} functions, as many as one daemon takes"));
         }
-        let workers = self.workers() + function.manifest.concurrency.max as usize;
-        if self.room_beside(workers) < LEAST_CONNECTIONS {
-            return Some(format!(
-                "{} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; raise \
-                 RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max",
-                self.descriptors
-            ));
-        }
-        None
+        self.objection_to_all(&[function])
     }
 
     /// Which routes of this function contradict those of others, once all that comes is there.
@@ -159,6 +182,30 @@ impl Versions {
         });
         let this = (u32::MAX, name, function.manifest.routes.as_ref());
         Router::new(others.chain([this])).err().map(|conflict| conflict.to_string())
+    }
+
+    /// Why these functions cannot be begun beside what there is; there may be both versions of each for a while.
+    pub(super) fn objection_to_all(&self, functions: &[&Deployed]) -> Option<String> {
+        let more: usize = functions.iter().map(|function| function.manifest.concurrency.max as usize).sum();
+        self.objection_to_workers(self.workers() + more)
+    }
+
+    fn objection_to_workers(&self, workers: usize) -> Option<String> {
+        (self.room_beside(workers) < LEAST_CONNECTIONS).then(|| {
+            format!(
+                "{} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; raise \
+                 RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max",
+                self.descriptors
+            )
+        })
+    }
+
+    /// How many connections all shards together may have; `None`: as many as descriptors allow.
+    pub(super) fn cap_connections(&mut self, cap: Option<u32>) {
+        self.cap = cap;
+        if self.connections_each() != self.most_connections {
+            self.route_anew();
+        }
     }
 
     /// Begins a version of a function: in the place of the one of its name as soon as it can serve, or at once
@@ -180,6 +227,7 @@ impl Versions {
             serves: false,
             ready: false,
             begun: Instant::now(),
+            failure: None,
             done,
         };
         self.entries.insert(key, entry);
@@ -222,6 +270,7 @@ impl Versions {
     pub(super) fn loaded(&mut self, key: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         (entry.asked, entry.template, entry.serves) = (false, true, true);
+        entry.failure = None;
         if entry.standing == Standing::Retiring(0) {
             self.effects.push(Effect::Unload(key));
         } else if entry.version.profile.provisioned == 0 {
@@ -260,6 +309,7 @@ impl Versions {
     pub(super) fn template_gone(&mut self, key: u32, why: &str) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.template = false;
+        entry.failure = Some(why.to_owned());
         match entry.standing {
             Standing::Coming => {
                 self.give_up(key, why);
@@ -312,6 +362,7 @@ impl Versions {
     fn proven(&mut self, key: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.ready = true;
+        entry.failure = None;
         match entry.standing {
             Standing::Coming => self.let_take_over(),
             Standing::Present => self.announce(key),
@@ -398,7 +449,9 @@ impl Versions {
 
     /// A version that requests go to does not serve.
     fn failed(&mut self, key: u32, reason: &str) {
-        if let Some(done) = self.entries.get_mut(&key).and_then(|entry| entry.done.take()) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.failure = Some(reason.to_owned());
+        if let Some(done) = entry.done.take() {
             let _ = done.send(Err(NotReplaced { reason: reason.to_owned(), kept: false }));
         }
     }
@@ -473,6 +526,8 @@ impl Versions {
     }
 
     fn connections_each(&self) -> usize {
-        (self.room_beside(self.workers()) / usize::from(self.shards)).clamp(1, MAX_CONNECTIONS)
+        let room = self.room_beside(self.workers()) / usize::from(self.shards);
+        let share = self.cap.map_or(usize::MAX, |cap| (cap as usize).div_ceil(usize::from(self.shards)));
+        room.min(share).clamp(1, MAX_CONNECTIONS)
     }
 }

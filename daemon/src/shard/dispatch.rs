@@ -13,7 +13,7 @@ use super::record::Told;
 use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
 use super::route::Route;
-use super::transfer::{Holder, Large};
+use super::transfer::{Holder, Unfinished};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -149,8 +149,8 @@ impl Shard {
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
         let content = exchange.content(&connection.input, connection.body.as_deref());
         if content.bytes.len() > LARGE_PAYLOAD {
-            let request =
-                Request::new(&head, content, function.profile.route(exchange), &mut scratch.encoded);
+            let route = function.profile.route(exchange);
+            let request = Request::new(&head, content, route, &mut scratch.encoded);
             let Some(begun) = function.begin(&request, &exchange.id, *now) else { return false };
             exchange.timed = request.timed;
             exchange.stamps.dispatched = *now;
@@ -329,7 +329,7 @@ impl Shard {
                             Ok(Follows { body: true, tail }) if let Some(span) = reply.body.large() => {
                                 let bytes = std::mem::take(output);
                                 let response = Response { status, length, times, bytes };
-                                large = Some(Large { response, before, tail, span });
+                                large = Some((Unfinished { response, before, tail }, span));
                                 Outcome::Completed { status }
                             }
                             Ok(Follows { body, tail }) => {
@@ -350,8 +350,8 @@ impl Shard {
             return false;
         }
         let holder = Holder { function, worker: id };
-        if let (Some(large), Some(flight)) = (large, flight) {
-            self.take_large(holder, flight.caller, large);
+        if let (Some((answer, span)), Some(flight)) = (large, flight) {
+            self.take_large(holder, flight.caller, answer, span);
             return false;
         }
         self.clear_request(holder);

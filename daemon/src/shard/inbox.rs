@@ -10,9 +10,10 @@ use hairtrigger_sandbox::ending::Ending;
 use hairtrigger_sandbox::{Ticket, Worker};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Listener;
+use super::admin::{AdminAnswer, AdminRequest};
 use super::handover::{Answer, Parcel};
 use super::version::{Routing, Version};
+use super::{Listener, Timeouts};
 
 /// A message to a shard. Functions are named by the keys of their versions.
 #[derive(Debug)]
@@ -67,11 +68,13 @@ pub(crate) enum ToShard {
     /// What became of an invocation that was handed over.
     Answer(Box<Answer>),
     /// Take connections from these, too.
-    #[expect(dead_code, reason = "a reload opens and closes listeners")]
     Listen(Vec<Listener>),
     /// Take no more connections from the listeners of these numbers.
-    #[expect(dead_code, reason = "a reload opens and closes listeners")]
     StopListening(Vec<u32>),
+    /// Clients may take this long from now on.
+    Timeouts(Timeouts),
+    /// The control thread answers the operator.
+    ControlAnswered(Box<AdminAnswer>),
     /// Take no more connections, finish what is under way, and say so. Others may still hand invocations over.
     Drain,
     /// Every shard has drained: end.
@@ -93,6 +96,8 @@ pub(crate) enum FromShard {
         /// The end of a sentence that says more.
         reason: Arc<str>,
     },
+    /// The operator asks something.
+    Asked(Box<AdminRequest>),
     /// Nothing is left of this shard's connections.
     Drained,
 }

@@ -22,6 +22,7 @@ mod transfer;
 mod wheel;
 mod workers;
 
+pub(crate) mod admin;
 mod answer;
 pub(crate) mod record;
 pub(crate) mod reply;
@@ -34,7 +35,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, MAX_CONNECTIONS, RING_ENTRIES};
+use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, ADMIN_CONNECTIONS, MAX_CONNECTIONS, RING_ENTRIES};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
 use connection::{Connections, Phase};
@@ -320,8 +321,11 @@ impl Shard {
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
             // One that came in while its listener was taken away is closed, as is one beyond the cap.
             let door = self.listeners.iter().find(|known| known.number == listener).map(|known| known.door);
-            if let Some(key) = door.and_then(|door| self.connections.insert(fd, door, self.most_connections))
-            {
+            let most = |door| match door {
+                Door::Tcp | Door::Unix => self.most_connections,
+                Door::Admin => self.most_connections + ADMIN_CONNECTIONS,
+            };
+            if let Some(key) = door.and_then(|door| self.connections.insert(fd, door, most(door))) {
                 self.start_connection(key);
             }
         }
@@ -394,6 +398,8 @@ impl Shard {
                 }
             }
             ToShard::StopListening(numbers) => self.stop_listening(|number| numbers.contains(&number)),
+            ToShard::Timeouts(timeouts) => self.timeouts = timeouts,
+            ToShard::ControlAnswered(answer) => self.control_answered(&answer),
             ToShard::Drain => self.drain(),
             ToShard::End => self.over = true,
         }

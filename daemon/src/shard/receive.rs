@@ -6,6 +6,7 @@ use hairtrigger_sandbox::limits::{
     INLINE_BODY, INPUT_HIGH_WATER, MAX_BODY_BYTES, MAX_OUTPUT_BYTES, OUTPUT_HIGH_WATER, SKIPPED_BODY,
 };
 
+use super::admin::AdminRequest;
 use super::body::Body;
 use super::chunked::ChunkError;
 use super::connection::{Exchange, Phase, Receive, Stamps};
@@ -277,11 +278,24 @@ impl Shard {
             }
             Ok(Route::System(path)) => {
                 let healthy = path == b"health";
+                let asked = (!healthy && connection.door == Door::Admin).then(|| AdminRequest {
+                    connection: key,
+                    method: head.method.into(),
+                    path: path.into(),
+                });
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };
                 connection.decline_body(&mut exchange, body, spare);
                 connection.exchange = Some(exchange);
-                self.answer_system(key, healthy);
-                Next::Again
+                match asked {
+                    Some(request) => {
+                        self.ask_control(request);
+                        Next::Wait
+                    }
+                    None => {
+                        self.answer_system(key, healthy);
+                        Next::Again
+                    }
+                }
             }
             Ok(Route::Server) => {
                 let spare = if wants_continue { 0 } else { SKIPPED_BODY };

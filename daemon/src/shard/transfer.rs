@@ -25,31 +25,27 @@ pub(super) struct Holder {
     pub(super) worker: WorkerId,
 }
 
-/// An answer with a large body, as far as it is written.
-#[derive(Debug)]
-pub(super) struct Large {
-    /// Of its bytes, what is to be sent up to the end of the answer's head.
-    pub(super) response: Response,
-    /// How many bytes of it are not this answer's.
-    pub(super) before: usize,
-    /// What follows the body.
-    pub(super) tail: Vec<u8>,
-    /// Where the body is.
-    pub(super) span: Span,
-}
-
 /// What moves, and what for.
 #[derive(Debug)]
 enum Cargo {
     /// The body of a request, into a worker's request file. The last bytes are still to be written.
     Request { caller: Caller, body: Vec<u8> },
-    /// The body of an answer, from a worker's reply file; to be appended to the response's bytes, of which all but
-    /// the first `before` are the answer's head, and to be followed by `tail`.
-    Reply { caller: Caller, response: Response, before: usize, tail: Vec<u8> },
+    /// The body of an answer, from a worker's reply file.
+    Reply { caller: Caller, answer: Unfinished },
     /// Pages of a reply file that was read.
     ReplyPages,
     /// Pages of a request file that is not used.
     RequestPages,
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    /// What the body is appended to: all but the first `before` bytes are the answer's head.
+    pub(super) response: Response,
+    pub(super) before: usize,
+    /// What comes behind the body.
+    pub(super) tail: Vec<u8>,
 }
 
 /// One operation.
@@ -103,8 +99,7 @@ impl Shard {
     }
 
     /// Has the body of a reply read; until then its worker begins nothing.
-    pub(super) fn take_large(&mut self, holder: Holder, caller: Caller, large: Large) {
-        let Large { mut response, before, tail, span } = large;
+    pub(super) fn take_large(&mut self, holder: Holder, caller: Caller, mut answer: Unfinished, span: Span) {
         let Holder { function, worker } = holder;
         let now = self.now;
         let Some(entry) = self.functions.get_mut(function) else { return };
@@ -112,16 +107,15 @@ impl Shard {
         let Some(live) = entry.worker(worker.slot) else { return };
         let (_, lasted) = live.first_ended(now, timeout);
         live.reading = true;
-        let file = response.bytes.try_reserve_exact(span.length + tail.len()).ok();
+        let file = answer.response.bytes.try_reserve_exact(span.length + answer.tail.len()).ok();
         let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
         entry.stillborn = 0;
         entry.served(lasted);
         if let Some(file) = file {
-            let cargo = Cargo::Reply { caller, response, before, tail };
-            self.start(Transfer::File { cargo, holder, file, span });
+            self.start(Transfer::File { cargo: Cargo::Reply { caller, answer }, holder, file, span });
         } else {
             self.reply_is_read(holder);
-            self.reply_has_come(caller, response, before, false);
+            self.reply_has_come(caller, answer, false);
         }
     }
 
@@ -143,8 +137,8 @@ impl Shard {
                 // SAFETY: bytes and file are the transfer's, which is kept as it is until the completion.
                 unsafe { ring.write_aside(file.as_fd(), rest, span.offset, key) };
             }
-            Transfer::File { cargo: Cargo::Reply { response, .. }, file, span, .. } => {
-                let room = &mut response.bytes.spare_capacity_mut()[..span.length];
+            Transfer::File { cargo: Cargo::Reply { answer, .. }, file, span, .. } => {
+                let room = &mut answer.response.bytes.spare_capacity_mut()[..span.length];
                 // SAFETY: as above.
                 unsafe { ring.read_aside(file.as_fd(), room, span.offset, key) };
             }
@@ -170,7 +164,7 @@ impl Shard {
         let count = usize::try_from(completion.result).unwrap_or(0).min(span.length);
         span = Span { offset: span.offset + count as u64, length: span.length - count };
         match &mut cargo {
-            Cargo::Reply { response: Response { bytes, .. }, .. } => {
+            Cargo::Reply { answer: Unfinished { response: Response { bytes, .. }, .. }, .. } => {
                 // SAFETY: the kernel has written so many bytes behind those that were there, where there is room
                 // for all of the span.
                 unsafe { bytes.set_len(bytes.len() + count) };
@@ -185,10 +179,9 @@ impl Shard {
         let whole = span.length == 0;
         match cargo {
             Cargo::Request { caller, body } => self.request_is_written(holder, caller, body, whole),
-            Cargo::Reply { caller, mut response, before, tail } => {
+            Cargo::Reply { caller, answer } => {
                 self.clear_reply(holder, file);
-                response.bytes.extend_from_slice(&tail);
-                self.reply_has_come(caller, response, before, whole);
+                self.reply_has_come(caller, answer, whole);
             }
             Cargo::ReplyPages | Cargo::RequestPages => {}
         }
@@ -255,8 +248,11 @@ impl Shard {
     }
 
     /// The body of an answer is behind its head, or could not be read: `whole` says which.
-    fn reply_has_come(&mut self, caller: Caller, mut response: Response, before: usize, whole: bool) {
-        if !whole {
+    fn reply_has_come(&mut self, caller: Caller, answer: Unfinished, whole: bool) {
+        let Unfinished { mut response, before, tail } = answer;
+        if whole {
+            response.bytes.extend_from_slice(&tail);
+        } else {
             response.bytes.truncate(before);
         }
         let key = match caller {

@@ -102,6 +102,14 @@ impl Version {
         standing.workers.store(narrow(workers), Ordering::Relaxed);
     }
 
+    /// How the workers stand, shard by shard: all of them, and the idle ones.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (u32, u32)> {
+        let look = |standing: &Standing| {
+            (standing.workers.load(Ordering::Relaxed), standing.idle.load(Ordering::Relaxed))
+        };
+        self.standings.iter().map(look)
+    }
+
     /// Another shard that seems to have an idle worker, which is counted as taken until that shard says anew
     /// how it stands.
     pub(crate) fn claim_idle(&self, shard: u16) -> Option<u16> {

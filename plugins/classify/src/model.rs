@@ -42,9 +42,7 @@ impl Model {
             let found = outputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
             Ok(found.try_into()?)
         };
-        run().map_err(|error: TractError| {
-            Error::new(format_args!("the model cannot be run: {error:#}"))
-        })
+        run().map_err(|error: TractError| Error::new(format_args!("the model cannot be run: {error:#}")))
     }
 }
 

@@ -16,6 +16,7 @@ mod bad_manifests;
 mod bad_plugins;
 mod bad_requests;
 mod check;
+mod llhttp;
 
 mod confinement;
 mod hostile;
@@ -27,12 +28,18 @@ mod deadline;
 mod idle;
 mod life;
 
+mod admin;
+mod reload;
+mod service;
+mod sockets;
+
 mod authoring;
 mod dev;
 mod dev_loop;
 mod invoke;
 
 mod aggregate;
+mod classify;
 mod thumbnail;
 mod webhook;
 

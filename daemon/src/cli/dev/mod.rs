@@ -87,6 +87,7 @@ pub(super) fn run(options: Options) -> Result<()> {
     let front = DevFront::new(move || begin(session, watch));
     let ended = control::run(Launch {
         config: &config,
+        origin: None,
         functions: Vec::new(),
         front: &front,
         local_only: true,

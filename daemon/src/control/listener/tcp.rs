@@ -61,7 +61,7 @@ impl Guard {
         let guard = socket(address)?;
         // It has to listen, since nothing else excludes another guard. But it is deaf: a client that comes now
         // repeats its SYN and finds a shard.
-        drop_everything(&guard)?;
+        be_deaf(&guard, address)?;
         bind(&guard, address)?;
         start_listening(&guard)?;
         Ok(Self(TcpListener::from(guard)))
@@ -99,12 +99,16 @@ fn share(socket: libc::c_int) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1 as libc::c_int)
 }
 
-/// A filter of one instruction that lets no packet in.
-fn drop_everything(socket: &OwnedFd) -> io::Result<()> {
-    let mut none = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
-    // The kernel copies the program within the call.
-    let program = libc::sock_fprog { len: 1, filter: &raw mut none };
-    set(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+/// Drops every packet that has passed a router, or was sent as nearly all are, with fewer than the 255 hops that
+/// a packet may have left. A socket filter would do so, too, but there are hosts where only the privileged may have
+/// one.
+fn be_deaf(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    const MOST_HOPS: libc::c_int = 255;
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
+    };
+    set(socket.as_raw_fd(), level, option, MOST_HOPS)
 }
 
 /// Sets an option whose value is a `T`, as the kernel's headers say of it.

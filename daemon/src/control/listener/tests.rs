@@ -89,6 +89,17 @@ fn one_guard_excludes_another_from_its_first_moment_to_its_last() {
     assert_eq!(in_use(free), None);
 }
 
+/// Whoever connects while the guard is there comes again, and is not lost in its queue.
+#[test]
+fn the_guard_is_deaf() {
+    for any in ["127.0.0.9:0", "[::1]:0"] {
+        let address = TcpListener::bind(any).unwrap().local_addr().unwrap();
+        let _guard = tcp::Guard::take(address).unwrap();
+        let refused = TcpStream::connect_timeout(&address, Duration::from_millis(100)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::TimedOut, "{address}");
+    }
+}
+
 #[test]
 fn an_address_that_becomes_free_is_waited_for() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
