@@ -39,7 +39,7 @@ pub const MAX_PHASE: Duration = Duration::from_secs(3600);
 
 // ---- listeners ----------------------------------------------------------------------------------
 
-/// Most shards.
+/// Most shards, which are threads of the data plane.
 pub const MAX_SHARDS: usize = 64;
 /// Most addresses that the daemon listens on.
 pub const MAX_ADDRESSES: usize = 16;
@@ -107,6 +107,8 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Longest target, and method, that the record of an invocation keeps, in bytes.
 pub const RECORDED_TARGET: usize = 256;
+/// Records of invocations that wait to be read; what comes on top is counted and dropped.
+pub const RECORDS: usize = 8 * 1024;
 
 // ---- functions ----------------------------------------------------------------------------------
 

@@ -22,5 +22,6 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
         front: &Lines,
         local_only: false,
         wishes,
+        records: false,
     })
 }

@@ -20,6 +20,7 @@ use super::{Front, level, notify, output, sink, watched};
 use crate::config::Config;
 use crate::settings::BadSettings;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
+use crate::shard::record::{Record, Records};
 
 /// What ended the shards, and so the control thread's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct Ears {
     pub(super) readings: UnboundedReceiver<Result<Reading, BadSettings>>,
     /// Of the shards, by number.
     pub(super) ends: Vec<watched::Ended>,
+    /// Of invocations, if the front wants to know.
+    pub(super) records: Option<Arc<Records>>,
 }
 
 /// The state of the control thread.
@@ -60,7 +63,7 @@ pub(super) struct Control<'c> {
 impl Control<'_> {
     /// Follows everything until the shards have ended.
     pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
-        let Ears { heard, mut reports, mut wishes, mut readings, ends } = ears;
+        let Ears { heard, mut reports, mut wishes, mut readings, ends, records } = ears;
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -96,7 +99,7 @@ impl Control<'_> {
                     if let Some(deployed) = self.versions.deployed(start.function) {
                         self.log.event(self.front.started(deployed, start.took));
                     }
-                    self.versions.worker_ready(start.function, Instant::now());
+                    self.versions.worker_ready(start.function);
                 }
                 Some((shard, report)) = reports.recv() => match report {
                     FromShard::Retired { function } => self.versions.retired(function),
@@ -114,6 +117,12 @@ impl Control<'_> {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
                         output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
+                    }
+                }
+                (record, lost) = next_record(records.as_deref()) => {
+                    self.log.event(self.front.invoked(&record));
+                    if lost > 0 {
+                        self.log.event(format!("{lost} more invocations were too many to tell of"));
                     }
                 }
                 Some(wish) = wishes.recv(), if !self.ending => self.obey(wish),
@@ -160,7 +169,7 @@ impl Control<'_> {
                 if let Some(deployed) = self.versions.deployed(function) {
                     self.log.event(self.front.loaded(deployed, took));
                 }
-                self.versions.loaded(function, Instant::now());
+                self.versions.loaded(function);
             }
             Event::LoadFailed { function, failure, output } => {
                 let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
@@ -225,7 +234,7 @@ impl Control<'_> {
                 .map_err(|error| format!("{error:#}")),
         };
         match (uid, done) {
-            (Ok(uid), done) => self.versions.begin(Arc::new(function), uid, done, Instant::now()),
+            (Ok(uid), done) => self.versions.begin(Arc::new(function), uid, done),
             (Err(reason), Some(done)) => {
                 let kept = self.versions.names().contains(&name);
                 let _ = done.send(Err(NotReplaced { reason, kept }));
@@ -234,6 +243,14 @@ impl Control<'_> {
                 self.log.event(format!("Function {name} cannot be served as it is now: {reason}."));
             }
         }
+    }
+}
+
+/// The next record and how many were lost before it; never, if there are none.
+async fn next_record(records: Option<&Records>) -> (Record, u64) {
+    match records {
+        Some(records) => records.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::Sandbox;
@@ -33,7 +33,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
-use crate::shard::record::Record;
+use crate::shard::record::{Record, Records};
 use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
@@ -55,11 +55,10 @@ pub(crate) trait Front {
     fn loaded(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A worker of a function was forked.
     fn started(&self, function: &Deployed, took: Duration) -> Option<String>;
-    /// An invocation is over.
-    #[expect(dead_code, reason = "the shards' records follow")]
-    fn invoked(&self, record: &Record) -> Option<String>;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
+    /// An invocation is over.
+    fn invoked(&self, record: &Record) -> Option<String>;
 }
 
 /// What a daemon is started with.
@@ -74,13 +73,16 @@ pub(crate) struct Launch<'l> {
     pub(crate) local_only: bool,
     /// What it is asked for while it runs.
     pub(crate) wishes: Wishes,
+    /// Whether the front is told of each invocation.
+    pub(crate) records: bool,
 }
 
 /// Runs the daemon until a signal ends it.
 ///
 /// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
-    let Launch { config, origin, functions, front, local_only, wishes } = launch;
+    let Launch { config, origin, functions, front, local_only, wishes, records } = launch;
+    let records = records.then(|| Arc::new(Records::new()));
     raise_descriptor_limit();
     let _lock = state::lock(&config.state)?;
     let uids = level::uids(config, &functions)?;
@@ -91,7 +93,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         if let Some(objection) = versions.objection(&function) {
             bail!("function {} cannot be served: {objection}", function.manifest.name);
         }
-        versions.begin(Arc::new(function), uid, None, Instant::now());
+        versions.begin(Arc::new(function), uid, None);
     }
     // Before any thread.
     let ground = Ground::take(config)?;
@@ -133,6 +135,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
             warden: sandbox.handle(),
             local_only,
             timeouts: config.timeouts,
+            records: records.clone(),
         });
         match started {
             Ok(Watched { thread, ended }) => {
@@ -146,7 +149,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
     }
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, readings, ends }));
+    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, readings, ends, records }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
-use crate::shard::route::{Pattern, Router};
+use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
 
 /// Hears what became of a wish for a new version.
@@ -68,6 +68,8 @@ struct Entry {
     template: bool,
     /// Requests to it are answered, or will be soon: it was loaded once, and the last load did not fail.
     serves: bool,
+    /// It could take over.
+    ready: bool,
     begun: Instant,
     /// Why it does not serve, as far as it was tried.
     failure: Option<String>,
@@ -169,17 +171,17 @@ impl Versions {
         self.objection_to_all(&[function])
     }
 
-    /// Why the routes of this function cannot stand beside those of the others.
+    /// Which routes of this function contradict those of others, once all that comes is there.
     pub(super) fn conflict(&self, function: &Deployed) -> Option<String> {
-        let name = &function.manifest.name;
-        // Of each other function, what is served in the end.
-        let newest = self.present.iter().chain(&self.coming).collect::<BTreeMap<_, _>>();
-        let others = newest.into_iter().filter(|(other, _)| *other != name);
-        let others = others.filter_map(|(_, key)| Some(&self.entries.get(key)?.version));
-        let others =
-            others.map(|version| (version.key, &*version.profile.name, version.profile.routes.as_ref()));
-        let own = (MAX_VERSIONS, name.as_str(), function.manifest.routes.as_ref());
-        Router::new(others.chain([own])).err().map(|conflict| conflict.to_string())
+        let name = function.manifest.name.as_str();
+        let mut keys: BTreeMap<&str, u32> = self.present.iter().map(|(name, key)| (&**name, *key)).collect();
+        keys.extend(self.coming.iter().map(|(name, key)| (&**name, *key)));
+        keys.remove(name);
+        let others = keys.iter().filter_map(|(name, key)| {
+            Some((*key, *name, self.entries.get(key)?.deployed.manifest.routes.as_ref()))
+        });
+        let this = (u32::MAX, name, function.manifest.routes.as_ref());
+        Router::new(others.chain([this])).err().map(|conflict| conflict.to_string())
     }
 
     /// Why these functions cannot be begun beside what there is; there may be both versions of each for a while.
@@ -202,16 +204,16 @@ impl Versions {
     pub(super) fn cap_connections(&mut self, cap: Option<u32>) {
         self.cap = cap;
         if self.connections_each() != self.most_connections {
-            self.route();
+            self.route_anew();
         }
     }
 
     /// Begins a version of a function: in the place of the one of its name as soon as it can serve, or at once
     /// if there is none that serves. To be called after [`Versions::objection`].
-    pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>, now: Instant) {
+    pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>) {
         let name = deployed.manifest.name.clone();
         if let Some(&overtaken) = self.coming.get(&name) {
-            self.give_up(overtaken, "a newer version was begun");
+            self.abandon(overtaken, "a newer version was begun");
         }
         let key = self.free_key();
         let version = Arc::new(Version::new(key, deployed.profile(), self.shards));
@@ -223,7 +225,8 @@ impl Versions {
             asked: false,
             template: false,
             serves: false,
-            begun: now,
+            ready: false,
+            begun: Instant::now(),
             failure: None,
             done,
         };
@@ -231,21 +234,25 @@ impl Versions {
         self.effects.push(Effect::Begin(version));
         self.load(key);
         let old = self.present.get(&name).and_then(|old| self.entries.get(old));
-        if old.is_some_and(|old| old.serves) {
-            self.coming.insert(name, key);
-        } else {
-            self.take_over(key);
+        let waits = old.is_some_and(|old| old.serves);
+        // One whose routes contradict an old version that is about to go waits for that.
+        match if waits { None } else { self.router(&[key]).ok() } {
+            Some(router) => self.take_over(&[key], router),
+            None => {
+                self.coming.insert(name, key);
+            }
         }
     }
 
     /// Serves the function of this name no more. False if there is none.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         if let Some(&coming) = self.coming.get(name) {
-            self.give_up(coming, "the function was removed");
+            self.abandon(coming, "the function was removed");
         }
         let Some(key) = self.present.remove(name) else { return false };
-        self.route();
+        self.route_anew();
         self.retire(key);
+        self.let_take_over();
         true
     }
 
@@ -260,20 +267,20 @@ impl Versions {
     // ---- what happens ----------------------------------------------------------------------------
 
     /// A version is loaded.
-    pub(super) fn loaded(&mut self, key: u32, now: Instant) {
+    pub(super) fn loaded(&mut self, key: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         (entry.asked, entry.template, entry.serves) = (false, true, true);
         entry.failure = None;
         if entry.standing == Standing::Retiring(0) {
             self.effects.push(Effect::Unload(key));
         } else if entry.version.profile.provisioned == 0 {
-            self.proven(key, now);
+            self.proven(key);
         }
     }
 
     /// A version has a worker that serves.
-    pub(super) fn worker_ready(&mut self, key: u32, now: Instant) {
-        self.proven(key, now);
+    pub(super) fn worker_ready(&mut self, key: u32) {
+        self.proven(key);
     }
 
     /// A version is not loaded. Returns whether it should be tried again, if the reason may pass.
@@ -352,44 +359,90 @@ impl Versions {
     }
 
     /// A version is known to serve.
-    fn proven(&mut self, key: u32, now: Instant) {
+    fn proven(&mut self, key: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.ready = true;
         entry.failure = None;
-        let done = entry.done.take();
-        let took = now.saturating_duration_since(entry.begun);
-        if entry.standing == Standing::Coming {
-            self.take_over(key);
-        }
-        if let Some(done) = done {
-            let _ = done.send(Ok(Replaced { took }));
+        match entry.standing {
+            Standing::Coming => self.let_take_over(),
+            Standing::Present => self.announce(key),
+            Standing::Retiring(_) => {}
         }
     }
 
-    /// Requests go to this version from now on.
-    fn take_over(&mut self, key: u32) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        entry.standing = Standing::Present;
-        let name = entry.deployed.manifest.name.clone();
-        self.coming.remove(&name);
-        let old = self.present.insert(name, key);
-        self.route();
-        if let Some(old) = old {
-            self.retire(old);
+    /// Whoever wished for a version that is present hears that it serves, once it does.
+    fn announce(&mut self, key: u32) {
+        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.ready) else { return };
+        if let Some(done) = entry.done.take() {
+            let _ = done.send(Ok(Replaced { took: entry.begun.elapsed() }));
         }
     }
 
-    /// A version that comes will not serve; the older one goes on.
+    /// Lets the versions take over that are ready: together, for a route may go from one function to another. If
+    /// their routes contradict those of old versions, they wait for what else is to come.
+    fn let_take_over(&mut self) {
+        let is_ready = |key: &u32| self.entries.get(key).is_some_and(|entry| entry.ready);
+        let (ready, awaited): (Vec<u32>, Vec<u32>) = self.coming.values().copied().partition(is_ready);
+        match self.router(&ready) {
+            Ok(router) => self.take_over(&ready, router),
+            Err(_) if !awaited.is_empty() => {}
+            Err(_) => {
+                for key in ready {
+                    if !self.coming.values().any(|coming| *coming == key) {
+                        continue;
+                    }
+                    match self.router(&[key]) {
+                        Ok(router) => self.take_over(&[key], router),
+                        Err(conflict) => self.give_up(key, &conflict.to_string()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Requests go to these versions from now on.
+    fn take_over(&mut self, keys: &[u32], router: Router) {
+        let mut old = Vec::new();
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            entry.standing = Standing::Present;
+            let name = entry.deployed.manifest.name.clone();
+            self.coming.remove(&name);
+            old.extend(self.present.insert(name, *key));
+        }
+        if keys.is_empty() {
+            return;
+        }
+        self.route(router);
+        for key in old {
+            self.retire(key);
+        }
+        for key in keys {
+            self.announce(*key);
+        }
+    }
+
+    /// A version that comes will not serve; nor does what waited for its routes wait any longer.
     fn give_up(&mut self, key: u32, reason: &str) {
+        self.abandon(key, reason);
+        self.let_take_over();
+    }
+
+    /// A version that comes will not serve; the older one, if there is one, goes on.
+    fn abandon(&mut self, key: u32, reason: &str) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let name = &entry.deployed.manifest.name;
         self.coming.remove(name);
+        let kept = self.present.contains_key(name);
         match entry.done.take() {
             Some(done) => {
-                let _ = done.send(Err(NotReplaced { reason: reason.to_owned(), kept: true }));
+                let _ = done.send(Err(NotReplaced { reason: reason.to_owned(), kept }));
             }
-            None => self.effects.push(Effect::Say(format!(
-                "The new version of function {name} does not serve: {reason}; the one before it goes on."
-            ))),
+            None => {
+                let rest = if kept { "; the one before it goes on" } else { "" };
+                let sentence = format!("The new version of function {name} does not serve: {reason}{rest}.");
+                self.effects.push(Effect::Say(sentence));
+            }
         }
         self.retire(key);
     }
@@ -417,37 +470,37 @@ impl Versions {
         self.entries.remove(&key);
         self.effects.push(Effect::Forget(key));
         if self.connections_each() != self.most_connections {
-            self.route();
+            self.route_anew();
         }
     }
 
-    /// The one place where a router is made.
-    fn route(&mut self) {
-        let mut routed: Vec<&Entry> = self.present.values().filter_map(|key| self.entries.get(key)).collect();
-        let router = loop {
-            let routes = routed.iter().map(|entry| {
-                let Version { key, profile, .. } = &*entry.version;
-                (*key, &*profile.name, profile.routes.as_ref())
-            });
-            match Router::new(routes) {
-                Ok(router) => break router,
-                // What is to be served is free of conflicts. This is a route on its way from one function to
-                // another, where the one that has it already is ready first: the other makes room for it.
-                Err(conflict) => {
-                    let sides = conflict.sides.each_ref().map(|(name, _)| &**name);
-                    let older = routed
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, entry)| sides.contains(&&*entry.version.profile.name))
-                        .min_by_key(|(_, entry)| entry.begun);
-                    let Some((older, _)) = older else { unreachable!("a conflict has two sides") };
-                    routed.swap_remove(older);
-                }
+    /// The one place where a router is made: for what is present, with these in the places of their names.
+    fn router(&self, with: &[u32]) -> Result<Router, Conflict> {
+        let mut keys: BTreeMap<&str, u32> = self.present.iter().map(|(name, key)| (&**name, *key)).collect();
+        for key in with {
+            if let Some(entry) = self.entries.get(key) {
+                keys.insert(&entry.deployed.manifest.name, *key);
             }
-        };
+        }
+        Router::new(keys.into_iter().filter_map(|(name, key)| {
+            let routes = self.entries.get(&key)?.deployed.manifest.routes.as_ref();
+            Some((key, name, routes))
+        }))
+    }
+
+    /// Requests go where this router says, which is for what is present.
+    fn route(&mut self, router: Router) {
         let present = self.present.iter().map(|(name, key)| (name.as_str().into(), *key)).collect();
         self.most_connections = self.connections_each();
         self.effects.push(Effect::Route(Arc::new(Routing { router, present }), self.most_connections));
+    }
+
+    /// Some of what was present is no more.
+    fn route_anew(&mut self) {
+        match self.router(&[]) {
+            Ok(router) => self.route(router),
+            Err(conflict) => unreachable!("these routes stood side by side before: {conflict}"),
+        }
     }
 
     /// Keys go round, so that one that was free a moment ago, of which a late word may still be under way, is

@@ -5,6 +5,7 @@ use hairtrigger_sandbox::limits::RETRY_AFTER_SECONDS;
 use super::Shard;
 use super::connection::Phase;
 use super::parse::BadRequest;
+use super::record::Told;
 use super::reply::{ErrorAnswer, Framing, write_error, write_response};
 use super::ring::Key;
 use super::route::NoRoute;
@@ -68,6 +69,7 @@ impl Shard {
                 framing: exchange.framing(date),
             },
         );
+        self.record(key, Told::Outcome(outcome));
         self.answered(key);
     }
 

@@ -8,6 +8,7 @@ use super::Door;
 use super::body::{Body, Content};
 use super::chunked::{Decoded, Decoder};
 use super::parse::{BodyLength, Progress};
+use super::record::Start;
 use super::reply::{Framing, HttpDate, InvocationId};
 use super::ring::Key;
 use super::wheel::TimerId;
@@ -70,6 +71,10 @@ pub(crate) struct Exchange {
     pub(crate) http10: bool,
     pub(crate) head_only: bool,
     pub(crate) prefers_text: bool,
+    /// Whether the client asked for the times of the stages.
+    pub(crate) timed: bool,
+    /// How it came by its worker, once it has one.
+    pub(crate) start: Start,
     pub(crate) takes_trailers: bool,
     pub(crate) stamps: Stamps,
 }
@@ -424,6 +429,8 @@ mod tests {
             http10: false,
             head_only: false,
             prefers_text: false,
+            timed: false,
+            start: Start::Warm,
             takes_trailers: false,
             stamps: Stamps::default(),
         }

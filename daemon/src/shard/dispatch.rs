@@ -7,12 +7,13 @@ use hairtrigger_sandbox::limits::LARGE_PAYLOAD;
 
 use super::connection::{Connection, Exchange, Phase};
 use super::function::{Caller, Dispatch, Flight, Request, Status};
-use super::handover::patience;
+use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
+use super::record::Told;
 use super::reply::{Follows, write_response};
 use super::ring::{Key, Token};
-use super::route::{Route, Target};
-use super::transfer::{Answer, Holder};
+use super::route::Route;
+use super::transfer::{Holder, Unfinished};
 use super::{Alarm, Shard, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -27,40 +28,36 @@ impl Shard {
             return;
         }
         // While its body arrived, its version was retired.
-        let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
-        match self.successor(function, body) {
-            Ok(successor) => {
-                let route = self.route_to(key, successor);
-                if let Some(exchange) = self.exchange(Caller::Connection(key)) {
-                    exchange.function = successor;
-                    exchange.route = route;
-                }
-                self.enter(Caller::Connection(key), successor);
-            }
-            Err(outcome) => self.answer_outcome(key, &outcome, true),
-        }
-    }
-
-    /// The route by which a version would have got a connection's request now. It may have lost the one by which its
-    /// forerunner got it; then it hears of none.
-    fn route_to(&mut self, key: Key, function: u32) -> u16 {
-        let Self { connections, routing, scratch, .. } = self;
-        let Some(connection) = connections.get_mut(key) else { return Target::DEFAULT };
-        let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
+        let length = exchange.body(&connection.input, connection.body.as_deref()).len();
+        let head = parse_head(&connection.input, &mut self.scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        match routing.router.resolve(head.method, head.host, head.path) {
-            Ok(Route::Function(target)) if target.function == function => target.route,
-            Ok(_) | Err(_) => Target::DEFAULT,
+        let target = match self.routing.router.resolve(head.method, head.host, head.path) {
+            Ok(Route::Function(target)) => target,
+            Ok(Route::System(_) | Route::Server) => unreachable!("this is no path of a function's"),
+            Err(nothing) => {
+                self.answer_no_route(key, &nothing);
+                return;
+            }
+        };
+        let limit = self.functions.get(target.function).map_or(0, |entry| entry.profile.max_request);
+        if let Some(exchange) = &mut connection.exchange {
+            (exchange.function, exchange.route) = (target.function, target.route);
+        }
+        if length as u64 > limit {
+            self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
+        } else {
+            self.enter(Caller::Connection(key), target.function);
         }
     }
 
-    /// The version that has taken over from one that was retired, for a request with a body of this length.
-    pub(super) fn successor(&self, retired: u32, body: u64) -> Result<u32, Outcome> {
+    /// The version that has taken over from one that was retired, for a request of another shard with a body of
+    /// this length.
+    pub(super) fn successor(&self, retired: u32, body: usize) -> Result<u32, Outcome> {
         let name = self.functions.name(retired).ok_or(Outcome::NoSuchFunction)?;
         let key = *self.routing.present.get(name).ok_or(Outcome::NoSuchFunction)?;
         let entry = self.functions.get(key).ok_or(Outcome::NoSuchFunction)?;
         let limit = entry.profile.max_request;
-        if body > limit { Err(Outcome::RequestTooLarge { limit }) } else { Ok(key) }
+        if body as u64 > limit { Err(Outcome::RequestTooLarge { limit }) } else { Ok(key) }
     }
 
     /// Gives a request to a worker of a function that is known, or lets it wait for one.
@@ -155,8 +152,10 @@ impl Shard {
             let route = function.profile.route(exchange);
             let request = Request::new(&head, content, route, &mut scratch.encoded);
             let Some(begun) = function.begin(&request, &exchange.id, *now) else { return false };
-            let function = function.key;
+            exchange.timed = request.timed;
             exchange.stamps.dispatched = *now;
+            exchange.start = function.start_of(begun.worker.slot, exchange.stamps.queued);
+            let function = function.key;
             connection.phase = Phase::Posting;
             let body = connection.body.as_mut().map(|body| body.lend());
             let Some(body) = body else { unreachable!("a large body has a buffer of its own") };
@@ -165,8 +164,10 @@ impl Shard {
             return true;
         }
         let dispatch = function.post_head(&head, content, exchange, caller, *now, &mut scratch.encoded);
-        let Dispatch::Posted { slot, wake } = dispatch else { return false };
+        let Dispatch::Posted { slot, wake, timed } = dispatch else { return false };
         exchange.stamps.dispatched = *now;
+        exchange.timed = timed;
+        exchange.start = function.start_of(slot, exchange.stamps.queued);
         connection.phase = Phase::Invoked;
         let index = function.key;
         self.clear_deadline(key);
@@ -176,7 +177,7 @@ impl Shard {
 
     fn post_of_parcel(&mut self, key: Key) -> bool {
         match self.post_parcel(key) {
-            Some((function, Dispatch::Posted { slot, wake })) => {
+            Some((function, Dispatch::Posted { slot, wake, .. })) => {
                 self.posted(function, slot, wake);
                 true
             }
@@ -287,6 +288,7 @@ impl Shard {
         let (id, flight) = (live.id, live.flights.front().copied());
         // The answer to a parcel, which is sent on as bytes.
         let mut bytes = Vec::new();
+        let (length, times);
         let outcome = match (live.channel.take_reply(), flight) {
             (Ok(None), _) | (_, None) => return false,
             (Err(ProtocolViolation(what)), Some(_)) => {
@@ -294,6 +296,7 @@ impl Shard {
                 return false;
             }
             (Ok(Some(reply)), Some(flight)) => {
+                (length, times) = (reply.body.len() as u64, reply.times);
                 let to = match flight.caller {
                     Caller::Connection(key) => connections.get_mut(key).and_then(|connection| {
                         let Connection { exchange, output, .. } = connection;
@@ -310,7 +313,8 @@ impl Shard {
                     (ReplyKind::Response { .. }, None) => Outcome::ClientGone,
                     (ReplyKind::Response { status }, Some((exchange, output))) => {
                         let before = output.len();
-                        let timing = exchange.stamps.timing(reply.times, *now);
+                        let timing =
+                            if exchange.timed { exchange.stamps.timing(reply.times, *now) } else { None };
                         let timing = timing.as_ref().map(|text| (&b"server-timing"[..], text.as_bytes()));
                         let written = write_response(
                             output,
@@ -323,7 +327,9 @@ impl Shard {
                         );
                         match written {
                             Ok(Follows { body: true, tail }) if let Some(span) = reply.body.large() => {
-                                large = Some((Answer { output: std::mem::take(output), before, tail }, span));
+                                let bytes = std::mem::take(output);
+                                let response = Response { status, length, times, bytes };
+                                large = Some((Unfinished { response, before, tail }, span));
                                 Outcome::Completed { status }
                             }
                             Ok(Follows { body, tail }) => {
@@ -363,8 +369,13 @@ impl Shard {
         }
         match (flight.map(|flight| flight.caller), outcome) {
             (None, _) => {}
-            (Some(Caller::Connection(key)), Outcome::Completed { .. }) => self.answered(key),
-            (Some(Caller::Parcel(key)), Outcome::Completed { .. }) => self.return_parcel(key, Ok(bytes)),
+            (Some(Caller::Connection(key)), Outcome::Completed { status }) => {
+                self.record(key, Told::Response { status, length, times });
+                self.answered(key);
+            }
+            (Some(Caller::Parcel(key)), Outcome::Completed { status }) => {
+                self.return_parcel(key, Ok(Response { status, length, times, bytes }));
+            }
             (Some(caller), other) => self.answer_caller(caller, &other),
         }
         self.serve_queue(function);

@@ -14,6 +14,7 @@ use super::connection::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};
+use super::record::Start;
 use super::reply::InvocationId;
 use super::ring::Key;
 use super::route::Pattern;
@@ -98,7 +99,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn view<'v>(&'v self, id: &'v InvocationId, deadline_ns: u64) -> RequestView<'v> {
+    /// `measured` if the times of the stages are wanted, whatever the client asks for.
+    fn view<'v>(&'v self, id: &'v InvocationId, deadline_ns: u64, measured: bool) -> RequestView<'v> {
         RequestView {
             method: self.method,
             path: self.path,
@@ -109,7 +111,7 @@ impl<'a> Request<'a> {
             body: self.body,
             invocation: id,
             deadline_ns,
-            timed: self.timed,
+            timed: self.timed || measured,
         }
     }
 }
@@ -248,6 +250,10 @@ pub(crate) struct Function {
     /// No worker is started before then.
     pub(crate) held_until: u64,
     pub(crate) growth_timer: bool,
+    /// Whether the times of every invocation are wanted, whatever the client asks for.
+    measured: bool,
+    /// When its template was last loaded: monotonic, in nanoseconds.
+    pub(crate) loaded_at: u64,
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
     service: u64,
     served: u32,
@@ -268,15 +274,16 @@ const SERVICE_WEIGHT: u64 = 16;
 /// What became of a request that was to be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dispatch {
-    /// A worker has it; `wake` if somebody must wake that worker.
-    Posted { slot: u16, wake: bool },
+    /// A worker has it; `wake` if somebody must wake that worker, `timed` if the client asked for times.
+    Posted { slot: u16, wake: bool, timed: bool },
     /// No worker is free.
     Wait,
 }
 
 impl Function {
-    /// A version that was begun, on the shard of this number.
-    pub(crate) fn new(version: Arc<Version>, shard: u16) -> Self {
+    /// A version that was begun, on the shard of this number. `measured` if the times of every invocation are
+    /// wanted.
+    pub(crate) fn new(version: Arc<Version>, shard: u16, measured: bool) -> Self {
         let profile = version.profile.clone();
         let shape = Shape { provisioned: version.provisioned_on(shard), max: profile.max, depth: 1 };
         Self {
@@ -293,6 +300,8 @@ impl Function {
             stillborn: 0,
             held_until: 0,
             growth_timer: false,
+            measured,
+            loaded_at: 0,
             service: 0,
             served: 0,
             depth: 1,
@@ -446,6 +455,17 @@ impl Function {
         self.post(&request, &exchange.id, caller, now)
     }
 
+    /// How one that has waited since `queued`, or not at all if that is 0, came by this worker.
+    pub(crate) fn start_of(&mut self, slot: u16, queued: u64) -> Start {
+        let arrived = self.worker(slot).map_or(0, |live| live.arrived);
+        match queued {
+            0 => Start::Warm,
+            _ if self.loaded_at > queued => Start::Load,
+            _ if arrived > queued => Start::Fork,
+            _ => Start::Warm,
+        }
+    }
+
     /// Posts a request to a worker, if one is free.
     pub(crate) fn post(
         &mut self,
@@ -455,14 +475,14 @@ impl Function {
         now: u64,
     ) -> Dispatch {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
-        let timeout = self.profile.timeout;
+        let (timeout, measured) = (self.profile.timeout, self.measured);
         let slot = worker.slot;
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
         };
         // Of one that waits in the channel the time begins later; this is what its function is told.
         let deadline = now.saturating_add(nanoseconds(timeout));
-        let posted = live.channel.post(&request.view(id, deadline));
+        let posted = live.channel.post(&request.view(id, deadline, measured));
         if posted == Posted::Full {
             // The slab is in use: only with more than one request in a channel.
             self.pool.release(worker, now);
@@ -470,15 +490,16 @@ impl Function {
         }
         live.has_one_more(caller, now, timeout);
         self.stand();
-        Dispatch::Posted { slot, wake: posted == Posted::MustWake }
+        Dispatch::Posted { slot, wake: posted == Posted::MustWake, timed: request.timed }
     }
 
     /// Reserves a worker, if one is free, for a request whose body is large.
     pub(crate) fn begin(&mut self, request: &Request<'_>, id: &InvocationId, now: u64) -> Option<Begun> {
+        let measured = self.measured;
         let worker = self.pool.take()?;
         let live = self.workers.get_mut(usize::from(worker.slot)).and_then(Option::as_deref_mut);
         let Some(live) = live else { unreachable!("the pool gives out only workers that are there") };
-        let view = RequestView { body: b"", ..request.view(id, 0) };
+        let view = RequestView { body: b"", ..request.view(id, 0, measured) };
         let span = live.channel.begin_post(&view, request.body.len());
         let file = live.channel.request_file().try_clone_to_owned();
         let (Some(span), Ok(file)) = (span, file) else {

@@ -3,10 +3,11 @@
 
 use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS};
 
-use super::connection::{Exchange, Phase};
+use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Request, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
+use super::record::Told;
 use super::ring::Key;
 use super::wheel::TimerId;
 use super::{Alarm, Shard, nanoseconds};
@@ -41,8 +42,20 @@ pub(crate) struct Answer {
     connection: Key,
     /// As it was sent, with the stamps of the shard that served it.
     exchange: Exchange,
-    /// The whole answer as the client gets it, or why there is none.
-    result: Result<Vec<u8>, Outcome>,
+    /// The response, or why there is none.
+    result: Result<Response, Outcome>,
+}
+
+/// A function's response.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// Its body's length, in bytes.
+    pub(super) length: u64,
+    /// When the function began and returned, as its worker says.
+    pub(super) times: (u64, u64),
+    /// The whole answer as the client gets it.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Parcel {
@@ -161,16 +174,16 @@ impl Shard {
         let Some(entry) = functions.get_mut(function) else { return };
         let head = parse_head(&connection.input, &mut scratch.table, &mut Progress::default());
         let Ok(Some(head)) = head else { unreachable!("this head was parsed before") };
-        let own = connection.body.take();
-        let content = exchange.content(&connection.input, own.as_deref());
+        // A body with a buffer of its own goes as it is, unless the kernel still receives into that.
+        let own = connection.body.take_if(|_| connection.receive != Receive::Direct);
+        let content = exchange.content(&connection.input, own.as_deref().or(connection.body.as_deref()));
+        let copied = if own.is_some() { Vec::new() } else { content.bytes.to_vec() };
         let request = Request::new(&head, content, entry.profile.route(&exchange), &mut scratch.encoded);
         let Request { method, path, query, headers, header_count, trailer_count, timed, .. } = request;
         let [method_end, path_end] = [method.len(), method.len() + path.len()];
         let ends = [method_end, path_end, path_end + query.len()];
         let head = [method, path, query, headers].concat();
-        // A body with a buffer of its own goes as it is.
-        let body = own.map(|body| body.into_bytes());
-        let body = body.unwrap_or_else(|| connection.input[exchange.head..exchange.length].to_vec());
+        let body = own.map_or(copied, |body| body.into_bytes());
         let parcel = Box::new(Parcel {
             from: *number,
             connection: key,
@@ -212,14 +225,15 @@ impl Shard {
         if exchange.id != returned.id {
             return;
         }
-        exchange.stamps = returned.stamps;
+        (exchange.stamps, exchange.start) = (returned.stamps, returned.start);
         match result {
-            Ok(bytes) => {
+            Ok(Response { status, length, times, bytes }) => {
                 if connection.output.is_empty() {
                     connection.output = bytes;
                 } else {
                     connection.output.extend_from_slice(&bytes);
                 }
+                self.record(key, Told::Response { status, length, times });
                 self.answered(key);
             }
             Err(outcome) => self.answer_outcome(key, &outcome, true),
@@ -233,7 +247,7 @@ impl Shard {
         let known = self.functions.get(parcel.function).is_some_and(|entry| !entry.retiring);
         if !known {
             // Its version was retired while it was on its way.
-            match self.successor(parcel.function, parcel.body.len() as u64) {
+            match self.successor(parcel.function, parcel.request().body.len()) {
                 Ok(function) => parcel.function = function,
                 Err(outcome) => {
                     self.send_back(*parcel, Err(outcome));
@@ -256,7 +270,9 @@ impl Shard {
         let Some(begun) = entry.begin(&parcel.request(), &parcel.exchange.id, *now) else {
             return Some(false);
         };
-        parcel.exchange.stamps.dispatched = *now;
+        let exchange = &mut parcel.exchange;
+        (exchange.timed, exchange.stamps.dispatched) = (parcel.timed, *now);
+        exchange.start = entry.start_of(begun.worker.slot, exchange.stamps.queued);
         if let Some(timer) = parcel.timer.take() {
             wheel.cancel(timer);
         }
@@ -271,8 +287,11 @@ impl Shard {
         let parcel = parcels.get_mut(key)?;
         let entry = functions.get_mut(parcel.function)?;
         let dispatch = entry.post(&parcel.request(), &parcel.exchange.id, Caller::Parcel(key), *now);
-        if let Dispatch::Posted { .. } = dispatch {
-            parcel.exchange.stamps.dispatched = *now;
+        if let Dispatch::Posted { slot, timed, .. } = dispatch {
+            let exchange = &mut parcel.exchange;
+            exchange.stamps.dispatched = *now;
+            exchange.timed = timed;
+            exchange.start = entry.start_of(slot, exchange.stamps.queued);
             if let Some(timer) = parcel.timer.take() {
                 wheel.cancel(timer);
             }
@@ -311,7 +330,7 @@ impl Shard {
     }
 
     /// Sends the answer to a parcel.
-    pub(super) fn return_parcel(&mut self, key: Key, result: Result<Vec<u8>, Outcome>) {
+    pub(super) fn return_parcel(&mut self, key: Key, result: Result<Response, Outcome>) {
         let Some(mut parcel) = self.parcels.remove(key) else { return };
         if let Some(timer) = parcel.timer.take() {
             self.wheel.cancel(timer);
@@ -320,7 +339,7 @@ impl Shard {
         self.send_back(*parcel, result);
     }
 
-    fn send_back(&self, parcel: Parcel, result: Result<Vec<u8>, Outcome>) {
+    fn send_back(&self, parcel: Parcel, result: Result<Response, Outcome>) {
         let Parcel { from, connection, exchange, .. } = parcel;
         if let Some(peer) = self.peers.get(usize::from(from)) {
             peer.tell(ToShard::Answer(Box::new(Answer { connection, exchange, result })));

@@ -24,7 +24,6 @@ mod workers;
 
 pub(crate) mod admin;
 mod answer;
-#[expect(dead_code, reason = "the interface stands before its two sides")]
 pub(crate) mod record;
 pub(crate) mod reply;
 
@@ -44,6 +43,7 @@ use function::{Functions, Status};
 use handover::Parcels;
 use inbox::{FromShard, Inbox, Report, ToShard};
 use parse::HeaderTable;
+use record::Records;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
 pub(crate) use timeouts::Timeouts;
@@ -83,6 +83,8 @@ pub(crate) struct ShardConfig {
     /// Of the connections through [`Door::Tcp`], only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
     pub(crate) timeouts: Timeouts,
+    /// Who wants to know of each invocation.
+    pub(crate) records: Option<Arc<Records>>,
 }
 
 /// What a timer is for, in one word.
@@ -179,6 +181,7 @@ pub(crate) struct Shard {
     report: Report,
     local_only: bool,
     timeouts: Timeouts,
+    records: Option<Arc<Records>>,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -228,6 +231,7 @@ impl Shard {
             report: config.report,
             local_only: config.local_only,
             timeouts: config.timeouts,
+            records: config.records,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",

@@ -12,6 +12,7 @@ use super::chunked::ChunkError;
 use super::connection::{Exchange, Phase, Receive, Stamps};
 use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, BodyLength, Version, parse_head};
+use super::record::Start;
 use super::ring::{Completion, Key};
 use super::route::{NoRoute, Route, SERVER_ALLOWS, Target, is_local};
 use super::{Door, Shard, nanoseconds, reply};
@@ -216,6 +217,8 @@ impl Shard {
             http10: head.version == Version::Http10,
             head_only: head.method == b"HEAD",
             prefers_text: head.prefers_text,
+            timed: false,
+            start: Start::Warm,
             takes_trailers: head.takes_trailers,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
@@ -257,10 +260,11 @@ impl Shard {
                 if function.queue.is_empty() && matches!(function.status, Status::Ready) {
                     let content = exchange.content(&connection.input, None);
                     let caller = Caller::Connection(key);
-                    if let Dispatch::Posted { slot, wake } =
+                    if let Dispatch::Posted { slot, wake, timed } =
                         function.post_head(&head, content, &exchange, caller, *now, &mut scratch.encoded)
                     {
                         exchange.stamps.dispatched = *now;
+                        exchange.timed = timed;
                         connection.exchange = Some(exchange);
                         connection.phase = Phase::Invoked;
                         connection.deadline = u64::MAX;

@@ -2,8 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam_queue::ArrayQueue;
+use hairtrigger_sandbox::limits::{RECORDED_TARGET, RECORDS};
+use tokio::sync::Notify;
+
+use super::Shard;
+use super::connection::Stamps;
+use super::parse::{Progress, parse_head};
 use super::reply::InvocationId;
+use super::ring::Key;
+use crate::outcome::Outcome;
 
 /// An invocation's id, cut to what tells it from the others on one screen: the beginning is its shard's, the
 /// end its own.
@@ -31,6 +41,17 @@ pub(crate) enum Start {
     None,
 }
 
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warm => "warm",
+            Self::Fork => "fork",
+            Self::Load => "load",
+            Self::None => "none",
+        })
+    }
+}
+
 /// One invocation. Times are in nanoseconds; 0 for a stage that was not reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -56,4 +77,165 @@ pub(crate) struct Record {
     pub(crate) begin: u64,
     pub(crate) run: u64,
     pub(crate) send: u64,
+}
+
+/// Records on their way from the shards to whoever reads them. Nobody waits: what does not fit is counted.
+#[derive(Debug)]
+pub(crate) struct Records {
+    queue: ArrayQueue<Record>,
+    bell: Notify,
+    lost: AtomicU64,
+}
+
+impl Records {
+    pub(crate) fn new() -> Self {
+        Self { queue: ArrayQueue::new(RECORDS), bell: Notify::new(), lost: AtomicU64::new(0) }
+    }
+
+    fn push(&self, record: Record) {
+        if self.queue.push(record).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bell.notify_one();
+    }
+
+    /// The next record, and how many were lost since the last one.
+    pub(crate) async fn next(&self) -> (Record, u64) {
+        loop {
+            if let Some(record) = self.queue.pop() {
+                return (record, self.lost.swap(0, Ordering::Relaxed));
+            }
+            // A bell that rang before this is remembered.
+            self.bell.notified().await;
+        }
+    }
+}
+
+/// What a record says of the answer beyond what the exchange knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told<'o> {
+    /// A function's own. Its body's length in bytes, and when the function began and returned, as its worker says.
+    Response { status: u16, length: u64, times: (u64, u64) },
+    /// An outcome that is no response.
+    Outcome(&'o Outcome),
+}
+
+impl Shard {
+    /// Tells of the invocation under way on a connection, if anybody wants to know. To be called before it is
+    /// forgotten.
+    pub(super) fn record(&mut self, key: Key, told: Told<'_>) {
+        let Some(records) = self.records.as_ref() else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(exchange) = &connection.exchange else { return };
+        let head = parse_head(&connection.input, &mut self.scratch.table, &mut Progress::default());
+        let (method, target) = match head {
+            Ok(Some(head)) => {
+                let query = head.query.map(|query| [b"?", query].concat()).unwrap_or_default();
+                (text(head.method), text(&[head.path, &query].concat()))
+            }
+            Ok(None) | Err(_) => Default::default(),
+        };
+        let name = self.functions.name(exchange.function).unwrap_or_default();
+        let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
+        let (status, outcome, sentence, response_bytes, times) = match told {
+            Told::Response { status, length, times } => {
+                (status, Outcome::Completed { status }.label(), None, length, times)
+            }
+            Told::Outcome(outcome) => {
+                (outcome.status(), outcome.label(), Some(outcome.sentence(name)), 0, (0, 0))
+            }
+        };
+        let [queue, begin, run, send] = stages(&exchange.stamps, times, self.now);
+        records.push(Record {
+            function: name.into(),
+            invocation: exchange.id,
+            method,
+            target,
+            status,
+            outcome,
+            sentence,
+            start: if exchange.stamps.dispatched == 0 { Start::None } else { exchange.start },
+            // One that was handed over has taken its body along.
+            request_bytes: body.max(exchange.counted),
+            response_bytes,
+            queue,
+            begin,
+            run,
+            send,
+        });
+    }
+}
+
+/// What of a request's line is kept, printable.
+fn text(bytes: &[u8]) -> Box<str> {
+    bytes[..bytes.len().min(RECORDED_TARGET)].escape_ascii().to_string().into()
+}
+
+/// How long an invocation was in the queue, in the channel, in the function, and on its way back: nanoseconds. The
+/// worker's times are its words, and are moved to between the dispatch and `now`.
+fn stages(stamps: &Stamps, (started, finished): (u64, u64), now: u64) -> [u64; 4] {
+    let Stamps { queued, dispatched, .. } = *stamps;
+    let waited_until = if dispatched == 0 { now } else { dispatched };
+    let queue = if queued == 0 { 0 } else { waited_until.saturating_sub(queued) };
+    if started == 0 || dispatched == 0 {
+        // It began, perhaps, and did not come to an end of its own.
+        let run = if dispatched == 0 { 0 } else { now.saturating_sub(dispatched) };
+        return [queue, 0, run, 0];
+    }
+    let started = started.clamp(dispatched, now.max(dispatched));
+    let finished = finished.clamp(started, now.max(started));
+    [queue, started - dispatched, finished - started, now.saturating_sub(finished)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamps(queued: u64, dispatched: u64) -> Stamps {
+        Stamps { received: 1, parsed: 2, queued, dispatched }
+    }
+
+    #[test]
+    fn stages_add_up_whatever_a_worker_says() {
+        assert_eq!(stages(&stamps(10, 30), (35, 60), 61), [20, 5, 25, 1]);
+        assert_eq!(stages(&stamps(0, 30), (35, 60), 61), [0, 5, 25, 1]);
+        assert_eq!(stages(&stamps(0, 30), (1, u64::MAX), 61), [0, 0, 31, 0]);
+        assert_eq!(stages(&stamps(10, 30), (0, 0), 61), [20, 0, 31, 0], "it was killed");
+        assert_eq!(stages(&stamps(10, 0), (0, 0), 61), [51, 0, 0, 0], "nobody had it");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let records = Records::new();
+        let record = |n: u64| Record {
+            function: "f".into(),
+            invocation: [b'0'; 32],
+            method: "GET".into(),
+            target: "/f".into(),
+            status: 200,
+            outcome: "completed",
+            sentence: None,
+            start: Start::Warm,
+            request_bytes: n,
+            response_bytes: 0,
+            queue: 0,
+            begin: 0,
+            run: 0,
+            send: 0,
+        };
+        for n in 0..RECORDS as u64 + 3 {
+            records.push(record(n));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (first, lost) = runtime.block_on(records.next());
+        assert_eq!((first.request_bytes, lost), (0, 3));
+        let (second, lost) = runtime.block_on(records.next());
+        assert_eq!((second.request_bytes, lost), (1, 0));
+    }
+
+    #[test]
+    fn a_target_is_printable_and_bounded() {
+        assert_eq!(&*text(b"/a\x1b[2J"), "/a\\x1b[2J");
+        assert_eq!(text(&[b'/'; RECORDED_TARGET + 9]).len(), RECORDED_TARGET);
+    }
 }

@@ -12,7 +12,9 @@ use hairtrigger_sandbox::limits::DISCARD_ASIDE;
 use super::Shard;
 use super::connection::Phase;
 use super::function::{Begun, Caller, Flight, Live};
+use super::handover::Response;
 use super::pool::WorkerId;
+use super::record::Told;
 use super::ring::{Completion, Key};
 use crate::outcome::Outcome;
 
@@ -29,7 +31,7 @@ enum Cargo {
     /// The body of a request, into a worker's request file. The last bytes are still to be written.
     Request { caller: Caller, body: Vec<u8> },
     /// The body of an answer, from a worker's reply file.
-    Reply { caller: Caller, answer: Answer },
+    Reply { caller: Caller, answer: Unfinished },
     /// Pages of a reply file that was read.
     ReplyPages,
     /// Pages of a request file that is not used.
@@ -38,9 +40,9 @@ enum Cargo {
 
 /// An answer whose body is still to come.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Unfinished {
     /// What the body is appended to: all but the first `before` bytes are the answer's head.
-    pub(super) output: Vec<u8>,
+    pub(super) response: Response,
     pub(super) before: usize,
     /// What comes behind the body.
     pub(super) tail: Vec<u8>,
@@ -97,7 +99,7 @@ impl Shard {
     }
 
     /// Has the body of a reply read; until then its worker begins nothing.
-    pub(super) fn take_large(&mut self, holder: Holder, caller: Caller, mut answer: Answer, span: Span) {
+    pub(super) fn take_large(&mut self, holder: Holder, caller: Caller, mut answer: Unfinished, span: Span) {
         let Holder { function, worker } = holder;
         let now = self.now;
         let Some(entry) = self.functions.get_mut(function) else { return };
@@ -105,7 +107,7 @@ impl Shard {
         let Some(live) = entry.worker(worker.slot) else { return };
         let (_, lasted) = live.first_ended(now, timeout);
         live.reading = true;
-        let file = answer.output.try_reserve_exact(span.length + answer.tail.len()).ok();
+        let file = answer.response.bytes.try_reserve_exact(span.length + answer.tail.len()).ok();
         let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
         entry.stillborn = 0;
         entry.served(lasted);
@@ -136,7 +138,7 @@ impl Shard {
                 unsafe { ring.write_aside(file.as_fd(), rest, span.offset, key) };
             }
             Transfer::File { cargo: Cargo::Reply { answer, .. }, file, span, .. } => {
-                let room = &mut answer.output.spare_capacity_mut()[..span.length];
+                let room = &mut answer.response.bytes.spare_capacity_mut()[..span.length];
                 // SAFETY: as above.
                 unsafe { ring.read_aside(file.as_fd(), room, span.offset, key) };
             }
@@ -162,10 +164,10 @@ impl Shard {
         let count = usize::try_from(completion.result).unwrap_or(0).min(span.length);
         span = Span { offset: span.offset + count as u64, length: span.length - count };
         match &mut cargo {
-            Cargo::Reply { answer: Answer { output, .. }, .. } => {
+            Cargo::Reply { answer: Unfinished { response: Response { bytes, .. }, .. }, .. } => {
                 // SAFETY: the kernel has written so many bytes behind those that were there, where there is room
                 // for all of the span.
-                unsafe { output.set_len(output.len() + count) };
+                unsafe { bytes.set_len(bytes.len() + count) };
             }
             Cargo::Request { .. } => {}
             Cargo::ReplyPages => return self.reply_is_read(holder),
@@ -246,25 +248,27 @@ impl Shard {
     }
 
     /// The body of an answer is behind its head, or could not be read: `whole` says which.
-    fn reply_has_come(&mut self, caller: Caller, answer: Answer, whole: bool) {
-        let Answer { mut output, before, tail } = answer;
+    fn reply_has_come(&mut self, caller: Caller, answer: Unfinished, whole: bool) {
+        let Unfinished { mut response, before, tail } = answer;
         if whole {
-            output.extend_from_slice(&tail);
+            response.bytes.extend_from_slice(&tail);
         } else {
-            output.truncate(before);
+            response.bytes.truncate(before);
         }
         let key = match caller {
             Caller::Connection(key) => key,
             Caller::Parcel(key) => {
-                let result = if whole { Ok(output) } else { Err(Outcome::Overloaded) };
+                let result = if whole { Ok(response) } else { Err(Outcome::Overloaded) };
                 return self.return_parcel(key, result);
             }
         };
+        let Response { status, length, times, bytes } = response;
         let connection =
             self.connections.get_mut(key).filter(|connection| connection.phase == Phase::Invoked);
-        let Some(connection) = connection else { return self.discard(output) };
-        connection.output = output;
+        let Some(connection) = connection else { return self.discard(bytes) };
+        connection.output = bytes;
         if whole {
+            self.record(key, Told::Response { status, length, times });
             self.answered(key);
         } else {
             self.answer_outcome(key, &Outcome::Overloaded, true);

@@ -70,7 +70,8 @@ impl Shard {
 
     /// A version was begun.
     pub(super) fn begin(&mut self, version: Arc<Version>) {
-        self.functions.insert(Function::new(version, self.number));
+        let measured = self.records.is_some();
+        self.functions.insert(Function::new(version, self.number, measured));
     }
 
     /// A version serves no more requests than it has.
@@ -97,6 +98,7 @@ impl Shard {
     pub(super) fn loaded(&mut self, function: u32) {
         if let Some(entry) = self.functions.get_mut(function) {
             entry.status = Status::Ready;
+            entry.loaded_at = self.now;
             entry.stillborn = 0;
             entry.held_until = 0;
         }

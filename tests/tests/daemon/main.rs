@@ -6,6 +6,7 @@
 
 // In the order in which a reader would ask.
 mod serving;
+mod shards;
 
 mod bodies;
 mod routes;

@@ -93,6 +93,7 @@ pub(super) fn run(options: Options) -> Result<()> {
         front: &front,
         local_only: true,
         wishes,
+        records: true,
     });
     // A compiler may be running, and what it makes is of no use any more.
     children.end();

@@ -11,7 +11,6 @@ const ENOUGH: usize = 1 << 20;
 /// The books, and what they say in a few words.
 struct Books {
     versions: Versions,
-    now: Instant,
 }
 
 type Outcome = oneshot::Receiver<Result<Replaced, NotReplaced>>;
@@ -30,20 +29,20 @@ fn deployed(name: &str, rest: &str) -> Arc<Deployed> {
 
 impl Books {
     fn new(shards: u16) -> Self {
-        Self { versions: Versions::new(shards, ENOUGH), now: Instant::now() }
+        Self { versions: Versions::new(shards, ENOUGH) }
     }
 
     fn begin(&mut self, name: &str, rest: &str) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        self.versions.begin(deployed(name, rest), 1, Some(done), self.now);
+        self.versions.begin(deployed(name, rest), 1, Some(done));
         outcome
     }
 
     /// A function that serves, with one provisioned worker; its key is `key`.
     fn serving(&mut self, name: &str, key: u32) {
         let mut outcome = self.begin(name, "");
-        self.versions.loaded(key, self.now);
-        self.versions.worker_ready(key, self.now);
+        self.versions.loaded(key);
+        self.versions.worker_ready(key);
         assert!(outcome.try_recv().unwrap().is_ok());
         self.done();
     }
@@ -78,9 +77,9 @@ fn a_first_version_is_routed_at_once() {
     let mut books = Books::new(2);
     let mut outcome = books.begin("f", "");
     assert_eq!(books.done(), ["begin 0", "load 0", "route f=0"]);
-    books.versions.loaded(0, books.now);
+    books.versions.loaded(0);
     assert!(outcome.try_recv().is_err(), "not before its worker is there");
-    books.versions.worker_ready(0, books.now);
+    books.versions.worker_ready(0);
     assert!(outcome.try_recv().unwrap().is_ok());
     assert_eq!(books.done(), [""; 0]);
 }
@@ -91,9 +90,9 @@ fn a_new_version_takes_over_when_its_worker_is_there_and_the_old_one_goes() {
     books.serving("f", 0);
     let mut outcome = books.begin("f", "");
     assert_eq!(books.done(), ["begin 1", "load 1"]);
-    books.versions.loaded(1, books.now);
+    books.versions.loaded(1);
     assert_eq!(books.done(), [""; 0]);
-    books.versions.worker_ready(1, books.now);
+    books.versions.worker_ready(1);
     assert!(outcome.try_recv().unwrap().is_ok());
     assert_eq!(books.done(), ["route f=1", "retire 0"]);
     books.versions.retired(0);
@@ -111,7 +110,7 @@ fn without_provisioned_workers_the_load_is_enough() {
     books.serving("f", 0);
     let mut outcome = books.begin("f", "[concurrency]\nprovisioned = 0");
     books.done();
-    books.versions.loaded(1, books.now);
+    books.versions.loaded(1);
     assert!(outcome.try_recv().unwrap().is_ok());
     assert_eq!(books.done(), ["route f=1", "retire 0"]);
 }
@@ -124,7 +123,7 @@ fn a_new_version_that_fails_leaves_the_old_one_alone() {
         let mut outcome = books.begin("f", "");
         books.done();
         if late {
-            books.versions.loaded(1, books.now);
+            books.versions.loaded(1);
             books.versions.failing(1, "they die");
         } else {
             assert!(!books.versions.load_failed(1, "they die"), "it is not tried again");
@@ -135,8 +134,8 @@ fn a_new_version_that_fails_leaves_the_old_one_alone() {
         assert_eq!(books.done(), [if late { "unload 1" } else { "forget 1" }]);
         // And the next one comes as if nothing had been.
         let mut outcome = books.begin("f", "");
-        books.versions.loaded(2, books.now);
-        books.versions.worker_ready(2, books.now);
+        books.versions.loaded(2);
+        books.versions.worker_ready(2);
         assert!(outcome.try_recv().unwrap().is_ok());
         assert_eq!(books.done(), ["begin 2", "load 2", "route f=2", "retire 0"]);
     }
@@ -164,10 +163,10 @@ fn a_newer_version_overtakes_one_that_comes() {
     // Its load is under way: it is ended once it is there.
     books.versions.retired(1);
     assert_eq!(books.done(), [""; 0]);
-    books.versions.loaded(1, books.now);
+    books.versions.loaded(1);
     assert_eq!(books.done(), ["unload 1"]);
-    books.versions.loaded(2, books.now);
-    books.versions.worker_ready(2, books.now);
+    books.versions.loaded(2);
+    books.versions.worker_ready(2);
     assert!(newer.try_recv().unwrap().is_ok());
     assert_eq!(books.done(), ["route f=2", "retire 0"]);
 }
@@ -194,13 +193,13 @@ fn a_template_that_dies_is_loaded_again_also_for_those_who_still_wait() {
     books.versions.reload(0);
     books.versions.reload(0);
     assert_eq!(books.done(), ["load 0"], "once at a time");
-    books.versions.loaded(0, books.now);
+    books.versions.loaded(0);
     books.versions.remove("f");
     assert!(books.versions.template_gone(0, "crashed"));
     books.versions.reload(0);
     assert_eq!(books.done(), ["route ", "retire 0", "load 0"]);
     books.versions.retired(0);
-    books.versions.loaded(0, books.now);
+    books.versions.loaded(0);
     assert_eq!(books.done(), ["unload 0"]);
 }
 
@@ -232,7 +231,7 @@ fn connections_get_the_descriptors_that_workers_leave() {
     let mut versions = Versions::new(2, 10_000);
     let many = deployed("many", "[concurrency]\nmax = 500");
     assert_eq!(versions.objection(&many), None);
-    versions.begin(Arc::clone(&many), 1, None, Instant::now());
+    versions.begin(Arc::clone(&many), 1, None);
     assert_eq!(each(&mut versions), (10_000 - 500 * DESCRIPTORS_PER_WORKER - DESCRIPTOR_RESERVE) / 2);
     let most = deployed("most", &format!("[concurrency]\nmax = {MAX_WORKERS}"));
     let objection = versions.objection(&most).expect("there is no room");
@@ -243,4 +242,46 @@ fn connections_get_the_descriptors_that_workers_leave() {
     versions.retired(0);
     versions.retired(0);
     assert_eq!(each(&mut versions), (10_000 - DESCRIPTOR_RESERVE) / 2, "said once they are free");
+}
+
+#[test]
+fn routes_may_go_from_one_function_to_another_when_both_are_ready() {
+    let mut books = Books::new(1);
+    books.begin("a", "routes = ['/x']");
+    books.begin("b", "routes = ['/y']");
+    for key in [0, 1] {
+        books.versions.loaded(key);
+        books.versions.worker_ready(key);
+    }
+    books.done();
+    assert!(books.versions.conflict(&deployed("a", "routes = ['/y']")).is_some());
+    // As a whole they are right.
+    let mut first = books.begin("a", "routes = ['/y']");
+    let mut second = books.begin("b", "routes = ['/x']");
+    books.done();
+    books.versions.loaded(2);
+    books.versions.worker_ready(2);
+    assert_eq!(books.done(), [""; 0], "the old b has its route");
+    books.versions.loaded(3);
+    books.versions.worker_ready(3);
+    assert_eq!(books.done(), ["route a=2 b=3", "retire 0", "retire 1"]);
+    assert!(first.try_recv().unwrap().is_ok() && second.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn who_waited_for_a_route_in_vain_is_told() {
+    let mut books = Books::new(1);
+    books.begin("b", "routes = ['/y']");
+    books.versions.loaded(0);
+    books.versions.worker_ready(0);
+    books.begin("b", "routes = ['/z']");
+    let mut newcomer = books.begin("a", "routes = ['/y']");
+    books.done();
+    books.versions.loaded(2);
+    books.versions.worker_ready(2);
+    assert_eq!(books.done(), [""; 0]);
+    books.versions.load_failed(1, "init returned 7");
+    let (reason, kept) = kept(&mut newcomer);
+    assert!(reason.contains("/y") && !kept, "{reason}");
+    assert_eq!(books.done(), ["retire 1", "retire 2"]);
 }
