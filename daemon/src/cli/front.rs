@@ -9,6 +9,7 @@ use hairtrigger_sandbox::cgroup::Removed;
 
 use crate::control::Front;
 use crate::control::registry::Deployed;
+use crate::shard::record::Record;
 
 /// What a journal reads: one line an event.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ impl Front for Lines {
 
     fn started(&self, function: &Deployed, took: Duration) -> Option<String> {
         Some(format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
+    }
+
+    fn invoked(&self, _: &Record) -> Option<String> {
+        None
     }
 
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {

@@ -33,6 +33,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
+use crate::shard::record::Record;
 use crate::shard::{Door, Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
@@ -54,6 +55,9 @@ pub(crate) trait Front {
     fn loaded(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A worker of a function was forked.
     fn started(&self, function: &Deployed, took: Duration) -> Option<String>;
+    /// An invocation is over.
+    #[expect(dead_code, reason = "the shards' records follow")]
+    fn invoked(&self, record: &Record) -> Option<String>;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
 }

@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::cgroup::Removed;
 
+use super::clock::LocalTime;
+use super::lines::{self, Style};
 use crate::cli::front::Lines;
 use crate::control::Front;
 use crate::control::registry::Deployed;
+use crate::shard::record::Record;
 
 /// Leaves to the session what that says itself.
 pub(super) struct DevFront {
     address: OnceCell<SocketAddr>,
     /// Functions that were printed with a command that calls them.
     introduced: RefCell<BTreeSet<String>>,
+    style: Style,
     /// Begins the session.
     begin: Cell<Option<Box<dyn FnOnce()>>>,
 }
@@ -28,6 +32,7 @@ impl DevFront {
         Self {
             address: OnceCell::new(),
             introduced: RefCell::default(),
+            style: if super::build::coloured() { Style::Coloured } else { Style::Plain },
             begin: Cell::new(Some(Box::new(begin))),
         }
     }
@@ -58,6 +63,11 @@ impl Front for DevFront {
 
     fn started(&self, _: &Deployed, _: Duration) -> Option<String> {
         None
+    }
+
+    fn invoked(&self, record: &Record) -> Option<String> {
+        let width = self.introduced.borrow().iter().map(String::len).max().unwrap_or(0);
+        Some(lines::line(record, LocalTime::now(), width, self.style))
     }
 
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {
