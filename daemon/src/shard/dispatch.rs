@@ -6,11 +6,12 @@ use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
 use hairtrigger_sandbox::limits::LARGE_PAYLOAD;
 
 use super::connection::{Connection, Exchange, Phase};
-use super::function::{Caller, Dispatch, Flight, Request, Status};
+use super::function::{Caller, Dispatch, Flight, Status};
 use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
 use super::record::Told;
 use super::reply::{Follows, write_response};
+use super::request::Request;
 use super::ring::{Key, Token};
 use super::route::Route;
 use super::transfer::{Holder, Unfinished};

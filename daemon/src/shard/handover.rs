@@ -4,10 +4,11 @@
 use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS};
 
 use super::connection::{Exchange, Phase, Receive};
-use super::function::{Caller, Dispatch, Function, Request, Status};
+use super::function::{Caller, Dispatch, Function, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
 use super::record::Told;
+use super::request::Request;
 use super::ring::Key;
 use super::wheel::TimerId;
 use super::{Alarm, Shard, nanoseconds};

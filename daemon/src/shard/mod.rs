@@ -14,6 +14,7 @@ pub(crate) mod route;
 
 pub(crate) mod function;
 pub(crate) mod pool;
+mod request;
 pub(crate) mod version;
 
 mod dispatch;
