@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hairtrigger_sandbox::cgroup::Removed;
 use hairtrigger_sandbox::{Event, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -19,6 +20,7 @@ use super::versions::{Done, Effect, Versions};
 use super::{Front, level, notify, output, sink, watched};
 use crate::config::Config;
 use crate::settings::BadSettings;
+use crate::shard::Door;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
 use crate::shard::record::{Record, Records};
 
@@ -42,6 +44,8 @@ pub(super) struct Ears {
     pub(super) ends: Vec<watched::Ended>,
     /// Of invocations, if the front wants to know.
     pub(super) records: Option<Arc<Records>>,
+    /// What was left of an earlier daemon.
+    pub(super) removed: Removed,
 }
 
 /// The state of the control thread.
@@ -63,12 +67,14 @@ pub(super) struct Control<'c> {
 impl Control<'_> {
     /// Follows everything until the shards have ended.
     pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
-        let Ears { heard, mut reports, mut wishes, mut readings, ends, records } = ears;
+        let Ears { heard, mut reports, mut wishes, mut readings, ends, records, removed } = ears;
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         // The shards listen, and a signal is heard from now on.
+        let (addresses, socket) = (self.listeners.addresses(), self.listeners.socket(Door::Unix));
+        self.log.event(self.front.serving(&addresses, socket, &removed));
         notify::ready("serving");
         let (again, mut reloads) = unbounded_channel();
         let mut running = ends.len();

@@ -34,7 +34,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
 use crate::shard::record::{Record, Records};
-use crate::shard::{Door, Shard, ShardConfig};
+use crate::shard::{Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
 use holds::Holds;
@@ -109,7 +109,6 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let sandbox = Sandbox::start(ground.sandbox(), Box::new(sink))?;
     let (report, reports) = unbounded_channel();
     let (read, readings) = unbounded_channel();
-    log.event(front.serving(&listeners.addresses(), listeners.socket(Door::Unix), &ground.removed));
     let mut control = Control {
         sandbox: &sandbox,
         shards: &inboxes,
@@ -149,7 +148,15 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         }
     }
     // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears { heard, reports, wishes, readings, ends, records }));
+    let result = tokio_uring::start(control.run(Ears {
+        heard,
+        reports,
+        wishes,
+        readings,
+        ends,
+        records,
+        removed: ground.removed,
+    }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();

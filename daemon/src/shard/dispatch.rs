@@ -449,9 +449,26 @@ impl Shard {
         }
     }
 
+    /// Whether a caller whose time to wait is over may wait some more, because the workers that it would have been
+    /// given have gone, and others start. If so, it does.
+    pub(super) fn has_patience(&mut self, caller: Caller, function: u32) -> bool {
+        let Some(entry) = self.functions.get(function) else { return false };
+        let Some(&(_, since)) = entry.queue.iter().find(|(waiting, _)| *waiting == caller) else {
+            return false;
+        };
+        let more = patience(entry, since) > self.now;
+        if more {
+            self.let_wait(caller, function, since);
+        }
+        more
+    }
+
     /// A request has waited for a worker as long as it may.
     pub(super) fn waited_too_long(&mut self, key: Key) {
         let function = self.connections.get_mut(key).and_then(|c| c.exchange.as_ref()).map(|e| e.function);
+        if function.is_some_and(|function| self.has_patience(Caller::Connection(key), function)) {
+            return;
+        }
         if let Some(entry) = function.and_then(|function| self.functions.get_mut(function)) {
             entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
         }

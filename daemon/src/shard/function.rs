@@ -229,6 +229,13 @@ impl Function {
         }
     }
 
+    /// Whether nobody serves yet, and somebody will.
+    pub(crate) fn is_starting(&self) -> bool {
+        let counts = self.pool.counts();
+        let starts = counts.starting > 0 || matches!(self.status, Status::Loading);
+        starts && counts.idle + counts.busy == 0
+    }
+
     /// Workers that serve or will.
     pub(crate) fn staff(&self) -> usize {
         let counts = self.pool.counts();

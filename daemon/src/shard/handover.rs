@@ -1,7 +1,7 @@
 //! Invocations between shards: one that has no worker hands a request over to one that has, as a message, and
 //! gets the answer back as another.
 
-use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS};
+use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS, WORKER_START_TIMEOUT};
 
 use super::connection::{Exchange, Phase, Receive};
 use super::function::{Caller, Dispatch, Function, Status};
@@ -314,7 +314,11 @@ impl Shard {
     pub(super) fn parcel_alarm(&mut self, key: Key) {
         let Some(parcel) = self.parcels.get_mut(key) else { return };
         parcel.timer = None;
-        if let Some(entry) = self.functions.get_mut(parcel.function) {
+        let function = parcel.function;
+        if self.has_patience(Caller::Parcel(key), function) {
+            return;
+        }
+        if let Some(entry) = self.functions.get_mut(function) {
             entry.queue.retain(|(waiting, _)| *waiting != Caller::Parcel(key));
         }
         self.return_parcel(key, Err(Outcome::Overloaded));
@@ -353,7 +357,9 @@ fn can_start(entry: &Function, now: u64) -> bool {
     entry.held_until <= now && entry.version.has_permit()
 }
 
-/// How long an invocation that began to wait at `since` may wait, as a moment.
+/// How long an invocation that began to wait at `since` may wait, as a moment: as long as it may take. Where that is
+/// short, and there is nobody yet who could serve it, as long as the start of a worker may take.
 pub(super) fn patience(entry: &Function, since: u64) -> u64 {
-    since.saturating_add(nanoseconds(entry.profile.timeout))
+    let time = entry.profile.timeout;
+    since.saturating_add(nanoseconds(if entry.is_starting() { time.max(WORKER_START_TIMEOUT) } else { time }))
 }

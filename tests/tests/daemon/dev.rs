@@ -109,7 +109,10 @@ fn a_c_file_and_a_crate_are_built_served_and_printed_with_a_curl_line() {
 fn what_a_function_writes_is_told_apart_by_invocation() {
     let home = Home::new();
     let root = home.functions();
-    write(&root.join("chatty/function.toml"), "name = \"chatty\"\nsource = \"chatty.c\"\n");
+    write(
+        &root.join("chatty/function.toml"),
+        "name = \"chatty\"\nsource = \"chatty.c\"\nconcurrency = { max = 1 }\n",
+    );
     write(&root.join("chatty/chatty.c"), CHATTY);
     let mut daemon = Daemon::run(&home, dev(&home));
     daemon.await_address();
