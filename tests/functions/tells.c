@@ -1,6 +1,6 @@
 /*
- * tells: answers with the fields and trailers that it was given, a line each, and with the number of bytes of the
- * body. Sends trailers of its own.
+ * tells: answers with the fields and trailers that it was given, a line each, and with the body if the query is
+ * "body". Sends trailers of its own.
  */
 #include <hairtrigger.h>
 #include <stdio.h>
@@ -24,6 +24,9 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
         for (i = 0; i < request->trailer_count; i++) {
             tell(host, invocation, "trailer ", &request->trailers[i]);
         }
+    }
+    if (ht_equal(request->query, "body")) {
+        ht_write_bytes(host, invocation, request->body);
     }
     if (HT_HAS(ht_host, host, add_trailer)) {
         snprintf(count, sizeof(count), "%zu", request->body.len);

@@ -11,9 +11,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Fields, names in lower case, in the order they came.
-type Fields = Vec<(String, String)>;
-
 /// A connection, and what was received beyond the last answer.
 #[derive(Debug)]
 pub struct Connection {
@@ -28,14 +25,8 @@ enum Stream {
     Unix(UnixStream),
 }
 
-impl Stream {
-    fn end_sending(&self) -> std::io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-}
+/// Fields, names in lower case, in the order they came.
+type Fields = Vec<(String, String)>;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +226,15 @@ impl Connection {
                 Ok(())
             }
             Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),
+        }
+    }
+}
+
+impl Stream {
+    fn end_sending(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
 }

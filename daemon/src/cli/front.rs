@@ -53,6 +53,10 @@ impl Front for Lines {
         Some(format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
     }
 
+    fn invoked(&self, _: &Record) -> Option<String> {
+        None
+    }
+
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {
         let name = &function.manifest.name;
         Some(match again {
@@ -61,22 +65,5 @@ impl Front for Lines {
             }
             None => format!("function {name} cannot be served: {reason}"),
         })
-    }
-
-    fn invoked(&self, record: &Record) -> String {
-        let Record { function, method, target, status, outcome, start, .. } = record;
-        let id = String::from_utf8_lossy(&record.invocation);
-        let sentence = record.sentence.as_ref().map_or(String::new(), |sentence| format!(" {sentence}"));
-        let us = |nanoseconds: u64| nanoseconds / 1000;
-        format!(
-            "{id} {function} {method} {target} {status} {outcome} {start} queue {} begin {} run {} send {} us, {} B \
-             in, {} B out{sentence}",
-            us(record.queue),
-            us(record.begin),
-            us(record.run),
-            us(record.send),
-            record.request_bytes,
-            record.response_bytes,
-        )
     }
 }

@@ -58,7 +58,7 @@ pub(crate) trait Front {
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
     /// An invocation is over.
-    fn invoked(&self, record: &Record) -> String;
+    fn invoked(&self, record: &Record) -> Option<String>;
 }
 
 /// What a daemon is started with.

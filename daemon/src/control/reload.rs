@@ -114,6 +114,8 @@ impl Control<'_> {
     /// What was read is there, or what is wrong with it.
     pub(super) fn reloaded(&mut self, reading: Result<Reading, BadSettings>) {
         let applied = reading.and_then(|reading| self.apply(reading));
+        // Who hears that it is done finds it done.
+        self.carry_out();
         let file = self.reloads.file().map(|file| file.display().to_string()).unwrap_or_default();
         let (status, body) = match &applied {
             Ok(changes) => {

@@ -106,7 +106,7 @@ pub(super) struct Versions {
 impl Versions {
     /// None yet, for so many shards in a process that may have so many descriptors.
     pub(super) fn new(shards: u16, descriptors: usize) -> Self {
-        Self {
+        let mut versions = Self {
             shards,
             descriptors,
             entries: BTreeMap::new(),
@@ -116,7 +116,10 @@ impl Versions {
             most_connections: 0,
             cap: None,
             effects: Vec::new(),
-        }
+        };
+        // Without any function the shards are to answer as well, and take connections for it.
+        versions.route(Router::default());
+        versions
     }
 
     /// What is to be done since the last call.

@@ -19,7 +19,7 @@ use crate::suggest;
 pub(crate) use conflict::Conflict;
 pub(crate) use pattern::Pattern;
 use pattern::{Segment, canonical};
-use tree::Node;
+use tree::{FEW, Node};
 
 /// A function, and which of its routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,9 @@ pub(crate) const SERVER_ALLOWS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPT
 /// Finds the function of a request. Built once per change, then only read.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
+    /// The names that have all paths below them to themselves, sorted: what most requests ask for, found without the
+    /// tree. Empty if any route has a host.
+    whole: Vec<(Box<[u8]>, Target)>,
     /// The routes without a host.
     everywhere: Node,
     /// The others, by host.
@@ -119,11 +122,47 @@ impl Router {
             };
             node.insert(pattern, *target);
         }
+        if router.hosts.is_empty() {
+            let names = routes.iter().filter(|(_, target, pattern)| {
+                target.route == Target::DEFAULT && pattern.segments.len() == 1
+            });
+            let names = names.map(|(name, target, _)| (name.as_bytes().into(), *target));
+            // A name with an underscore would be the daemon's.
+            let whole = names.filter(|(name, _): &(Box<[u8]>, _)| {
+                name.first() != Some(&b'_') && router.everywhere.is_whole(name)
+            });
+            router.whole = whole.collect();
+            router.whole.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        }
         Ok(router)
     }
 
     /// Where a request goes. `host` may have a port; `path` is as the parser gives it.
     pub(crate) fn resolve<'p>(
+        &self,
+        method: &[u8],
+        host: Option<&[u8]>,
+        path: &'p [u8],
+    ) -> Result<Route<'p>, NoRoute> {
+        if let Some(target) = self.whole(path) {
+            return Ok(Route::Function(target));
+        }
+        self.resolve_at_length(method, host, path)
+    }
+
+    /// The function that has the path, if it has all that begin with this segment, and that is spelled as its name.
+    fn whole(&self, path: &[u8]) -> Option<Target> {
+        let path = path.strip_prefix(b"/")?;
+        let name = &path[..memchr::memchr(b'/', path).unwrap_or(path.len())];
+        let at = if self.whole.len() <= FEW {
+            self.whole.iter().position(|(known, _)| **known == *name)?
+        } else {
+            self.whole.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?
+        };
+        Some(self.whole[at].1)
+    }
+
+    fn resolve_at_length<'p>(
         &self,
         method: &[u8],
         host: Option<&[u8]>,

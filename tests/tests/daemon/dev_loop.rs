@@ -181,7 +181,7 @@ fn functions_come_and_go_and_one_that_never_built_ends_nothing() {
 }
 
 #[test]
-fn an_interrupt_ends_it_while_a_compiler_runs() {
+fn the_end_takes_a_running_compiler_with_it() {
     let home = Home::new();
     let file = add(&home, "slow", "\"slow\"");
     let daemon = serving(&home, &["slow"]);

@@ -258,7 +258,8 @@ fn no_process_of_the_same_user_is_reached() {
     for level in LEVELS {
         let home = Home::new();
         add_own(&home, "reach", "");
-        add_own(&home, "probe", "");
+        // One worker, so that it is the same one that answers.
+        add_own(&home, "probe", "[concurrency]\nmax = 1");
         let daemon = dev(&home, level);
         get(&daemon, "/probe/fine").assert_ok("fine");
         let of_probe = |daemon: &Daemon<'_>| {

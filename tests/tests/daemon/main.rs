@@ -1,7 +1,7 @@
 //! What the daemon does, feature by feature: the real one, started as an operator starts it, asked over
 //! real connections, and looked at through `/proc` and the control groups.
 //!
-//! It needs root, control groups, a C and a C++ compiler, curl, ImageMagick, OpenSSL and Python; what is missing
+//! It needs root, control groups, a C and a C++ compiler and the packages of the README; what is missing
 //! is named by the test that needs it.
 
 // In the order in which a reader would ask.
@@ -23,6 +23,8 @@ mod confinement;
 mod hostile;
 mod levels;
 mod outcomes;
+
+mod clients;
 
 mod capacity;
 mod deadline;

@@ -251,3 +251,12 @@ fn the_stages_of_an_invocation_are_told_on_request() {
     assert!(stages.iter().any(|(_, milliseconds)| *milliseconds > 0.0), "{stages:?}");
     daemon.stop();
 }
+
+#[test]
+fn a_daemon_without_functions_answers() {
+    let home = Home::new();
+    let daemon = home.start();
+    daemon.get("/_/health").assert_ok("ok\n");
+    assert_eq!(daemon.get("/echo").json()["outcome"], "no_such_function");
+    daemon.stop();
+}

@@ -58,3 +58,27 @@ fn trailers_of_a_function_reach_clients_that_take_them() {
     assert_eq!((old.has("content-length"), old.has("transfer-encoding")), (true, false));
     daemon.stop();
 }
+
+/// Such bodies have ways of their own through the daemon.
+#[test]
+fn trailers_of_large_bodies_arrive_too() {
+    const LENGTH: usize = 3 << 20;
+    let home = Home::new();
+    home.add("tells", &own("tells"), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let body: Vec<u8> = (0..LENGTH).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
+    let head = "POST /tells?body HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = format!("{head}{LENGTH:x}\r\n");
+    for _ in 0..2 {
+        connection.send([head.as_bytes(), &body, b"\r\n0\r\nX-Sum: 12\r\n\r\n"].concat());
+        let answer = connection.receive();
+        let told = "host: a\nte: trailers\ntransfer-encoding: chunked\ntrailer x-sum: 12\n";
+        let (lines, echoed) = answer.body.split_at(told.len());
+        assert_eq!(lines.escape_ascii().to_string(), told.as_bytes().escape_ascii().to_string());
+        assert!(echoed == body, "the body comes back as it was");
+        assert_eq!(answer.trailers, [("x-received".to_owned(), LENGTH.to_string())]);
+    }
+    connection.get("/tells").assert_ok("host: localhost\n");
+    daemon.stop();
+}

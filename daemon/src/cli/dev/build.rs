@@ -85,7 +85,7 @@ impl Builder {
             // Kept, and passed on in one piece: the compiler of one function does not talk into the lines of
             // another.
             .stderr(Stdio::piped());
-        if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        if coloured() {
             command.arg("-fdiagnostics-color=always");
         }
         let missing =
@@ -204,6 +204,11 @@ fn tree(directory: &Path, found: &mut Vec<PathBuf>) {
             _ => found.push(path),
         }
     }
+}
+
+/// Whether what is written to standard error may be coloured.
+pub(super) fn coloured() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What `cargo build --message-format=json` says of a crate that it built.

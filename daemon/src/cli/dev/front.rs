@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::cgroup::Removed;
 
+use super::clock::LocalTime;
+use super::lines::{self, Style};
 use crate::cli::front::Lines;
 use crate::control::Front;
 use crate::control::registry::Deployed;
@@ -18,6 +20,7 @@ pub(super) struct DevFront {
     address: OnceCell<SocketAddr>,
     /// Functions that were printed with a command that calls them.
     introduced: RefCell<BTreeSet<String>>,
+    style: Style,
     /// Begins the session.
     begin: Cell<Option<Box<dyn FnOnce()>>>,
 }
@@ -29,6 +32,7 @@ impl DevFront {
         Self {
             address: OnceCell::new(),
             introduced: RefCell::default(),
+            style: if super::build::coloured() { Style::Coloured } else { Style::Plain },
             begin: Cell::new(Some(Box::new(begin))),
         }
     }
@@ -61,12 +65,13 @@ impl Front for DevFront {
         None
     }
 
+    fn invoked(&self, record: &Record) -> Option<String> {
+        let width = self.introduced.borrow().iter().map(String::len).max().unwrap_or(0);
+        Some(lines::line(record, LocalTime::now(), width, self.style))
+    }
+
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {
         // Of a version that was just built, the session says what became of it.
         again.map(|hold| format!("function {} is loaded again in {hold:?}: {reason}", function.manifest.name))
-    }
-
-    fn invoked(&self, record: &Record) -> String {
-        Lines.invoked(record)
     }
 }

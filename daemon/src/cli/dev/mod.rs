@@ -15,6 +15,7 @@ mod versions;
 
 mod clock;
 mod front;
+mod lines;
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;

@@ -76,7 +76,7 @@ fn kept(outcome: &mut Outcome) -> (String, bool) {
 fn a_first_version_is_routed_at_once() {
     let mut books = Books::new(2);
     let mut outcome = books.begin("f", "");
-    assert_eq!(books.done(), ["begin 0", "load 0", "route f=0"]);
+    assert_eq!(books.done(), ["route ", "begin 0", "load 0", "route f=0"]);
     books.versions.loaded(0);
     assert!(outcome.try_recv().is_err(), "not before its worker is there");
     books.versions.worker_ready(0);

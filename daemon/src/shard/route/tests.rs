@@ -300,7 +300,17 @@ fn conflicts() {
     }
     let taken = router(&[("a", &[]), ("b", &["/a"])]).expect_err("the path of a name is a route");
     assert_eq!(taken.sides, [("a".into(), "/a".into()), ("b".into(), "/a".into())]);
-    assert!(router(&[("a", &[]), ("b", &["/a/{x}"])]).is_ok(), "a part of what a name has may be another's");
+    // A part of what a name has may be another's.
+    let shared = router(&[("a", &[]), ("b", &["/a/{x}"]), ("c", &[])]).unwrap();
+    for (request, function) in
+        [("GET h/a", 0), ("GET h/a/x", 1), ("GET h/a/", 0), ("GET h/a/x/y", 0), ("GET h/c/x", 2)]
+    {
+        assert_eq!(ask(&shared, request).map(|(function, _)| function), Ok(function), "{request}");
+    }
+    let hosted = router(&[("a", &[]), ("b", &["h/a/{x}"])]).unwrap();
+    for (request, function) in [("GET h/a/x", 1), ("GET h/a", 0), ("GET i/a/x", 0)] {
+        assert_eq!(ask(&hosted, request).map(|(function, _)| function), Ok(function), "{request}");
+    }
 }
 
 /// Routes of few letters, so that they meet often.

@@ -4,7 +4,7 @@ use super::Target;
 use super::pattern::{Pattern, Segment};
 
 /// Up to so many literals are compared one after the other; beyond, by halves.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 
 /// Where some beginning of a path leads.
 #[derive(Debug, Default)]
@@ -55,6 +55,15 @@ impl Node {
             };
         }
         node.end.0.push((pattern.method.clone(), target));
+    }
+
+    /// Whether all paths that begin with this segment, and no special ones among them, are one target's.
+    pub(super) fn is_whole(&self, name: &[u8]) -> bool {
+        let of = |methods: &Methods| if let [(None, target)] = methods.0[..] { Some(target) } else { None };
+        self.literal(name).is_some_and(|child| {
+            let end = of(&child.end);
+            child.names.is_empty() && child.one.is_none() && end.is_some() && end == of(&child.rest)
+        })
     }
 
     fn child(&mut self, name: &[u8]) -> &mut Node {
