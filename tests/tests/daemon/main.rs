@@ -7,6 +7,7 @@
 // In the order in which a reader would ask.
 mod serving;
 mod shards;
+mod versions;
 
 mod bodies;
 mod routes;
@@ -65,4 +66,13 @@ fn pattern(length: usize) -> Vec<u8> {
         state.to_le_bytes()[1]
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// Tells the threads of a test to end, when it is dropped: also when the test fails, which would wait for them.
+struct Ends<'o>(&'o std::sync::atomic::AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }

@@ -11,7 +11,7 @@ use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{Connection, get, post};
 use hairtrigger_tests::process::eventually;
 
-use crate::{echo, own, pattern};
+use crate::{Ends, echo, own, pattern};
 
 const SHARDS: usize = 3;
 /// The kernel deals them out by their ports: that one shard gets none of so many does not happen.
@@ -81,6 +81,7 @@ fn a_function_of_one_worker_has_one_and_serves_all_connections() {
             }
             most
         });
+        let end = Ends(&over);
         let mut connections = connect(&daemon);
         for round in 0..20 {
             let body = |n: usize| pattern(n * 331 + round);
@@ -92,7 +93,7 @@ fn a_function_of_one_worker_has_one_and_serves_all_connections() {
                 connection.receive().assert_ok("fine");
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         assert_eq!(watch.join().expect("the watch sees the workers"), [1, 1]);
     });
     let pids: Vec<String> = connect(&daemon)
