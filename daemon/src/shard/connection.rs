@@ -442,6 +442,13 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_not_whole_is_what_is_there_of_it() {
+        let exchange = Exchange { length: 20, ..exchange() };
+        assert_eq!(exchange.body(b"0123456789abc", None), b"abc");
+        assert_eq!(exchange.body(b"0123456789abcdefghijGET /", None), b"abcdefghij");
+    }
+
+    #[test]
     fn what_has_moved_puts_a_deadline_off_once() {
         const SECOND: u64 = 1_000_000_000;
         let mut connection = connection();
