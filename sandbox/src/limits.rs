@@ -71,8 +71,9 @@ pub const RECEIVE_BUFFERS: u16 = 1024;
 pub const RING_ENTRIES: u32 = 2048;
 /// A connection that holds this much unparsed input beyond its request under way is not read from, in bytes.
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
-/// A connection with this much unsent output takes no further request, in bytes.
-pub const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+/// A connection with this much output that the kernel has not got takes no further request, in bytes: so much is
+/// answered of what one client has sent ahead before others have their turn.
+pub const OUTPUT_HIGH_WATER: usize = 32 * 1024;
 /// A body of a known length up to this stays where it was received, behind its head; one that is longer gets a
 /// buffer of its own, in bytes.
 pub const INLINE_BODY: usize = 64 * 1024;

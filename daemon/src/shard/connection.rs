@@ -128,7 +128,9 @@ impl Exchange {
 
     /// As [`Exchange::body`], with its trailers.
     pub(crate) fn content<'a>(&self, input: &'a [u8], own: Option<&'a Body>) -> Content<'a> {
-        let inline = || Content { bytes: &input[self.head..self.length], ..Content::default() };
+        // A request that is refused before its end may have less of it here.
+        let end = self.length.min(input.len());
+        let inline = || Content { bytes: &input[self.head..end], ..Content::default() };
         own.map_or_else(inline, Body::content)
     }
 
@@ -316,8 +318,11 @@ impl Connections {
 
     /// Takes a connection in; `None`, and it is closed, if there are `most` already.
     pub(crate) fn insert(&mut self, fd: OwnedFd, door: Door, most: usize) -> Option<Key> {
+        // Asked before a place is taken: one taken and not used would be lost for ever.
+        if self.len() >= most {
+            return None;
+        }
         let index = match self.free.pop() {
-            _ if self.len() >= most => return None,
             Some(index) => index,
             None if self.places.len() < MAX_CONNECTIONS => {
                 self.places.push(Place::default());
@@ -437,6 +442,13 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_not_whole_is_what_is_there_of_it() {
+        let exchange = Exchange { length: 20, ..exchange() };
+        assert_eq!(exchange.body(b"0123456789abc", None), b"abc");
+        assert_eq!(exchange.body(b"0123456789abcdefghijGET /", None), b"abcdefghij");
+    }
+
+    #[test]
     fn what_has_moved_puts_a_deadline_off_once() {
         const SECOND: u64 = 1_000_000_000;
         let mut connection = connection();
@@ -485,6 +497,24 @@ mod tests {
         assert_eq!(declined(b"1\r\na\r\n0\r\n\r\nGET"), (21, 0, true));
         assert!(!declined(b"1\r\na\r\n0\r\n").2);
         assert!(!declined(b"x").2);
+    }
+
+    #[test]
+    fn who_is_turned_away_takes_no_place() {
+        let mut connections = Connections::default();
+        let fd = || std::fs::File::open("/dev/null").expect("it is there").into();
+        let keys = [(); 2].map(|()| connections.insert(fd(), Door::Tcp, 2).expect("there is room"));
+        connections.remove(keys[0]);
+        for _ in 0..5 {
+            assert_eq!(connections.len(), 1);
+            let last = connections.insert(fd(), Door::Tcp, 2).expect("the place that has become free");
+            assert!(connections.insert(fd(), Door::Tcp, 2).is_none() && connections.len() == 2);
+            // The bound may sink below what is there.
+            connections.remove(last);
+            assert!(connections.insert(fd(), Door::Tcp, 1).is_none());
+        }
+        connections.remove(keys[1]);
+        assert_eq!((connections.len(), connections.keys().len()), (0, 0));
     }
 
     #[test]

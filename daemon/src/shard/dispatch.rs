@@ -355,18 +355,25 @@ impl Shard {
             self.take_large(holder, flight.caller, answer, span);
             return false;
         }
-        self.clear_request(holder);
+        let unread = self.leave_unread(holder);
+        if !unread {
+            self.clear_request(holder);
+        }
         let Self { functions, now, .. } = self;
         let Some(entry) = functions.get_mut(function) else { return false };
         let Some(live) = entry.worker(slot) else { return false };
-        live.channel.done_with_reply();
+        if !unread {
+            live.channel.done_with_reply();
+        }
         let (flight, lasted) = live.first_ended(*now, timeout);
         let more = !live.flights.is_empty();
         entry.stillborn = 0;
         entry.served(lasted);
-        entry.release(id, *now);
-        if more {
-            self.arm_worker(function, slot);
+        if !unread {
+            entry.release(id, *now);
+            if more {
+                self.arm_worker(function, slot);
+            }
         }
         match (flight.map(|flight| flight.caller), outcome) {
             (None, _) => {}
@@ -380,7 +387,7 @@ impl Shard {
             (Some(caller), other) => self.answer_caller(caller, &other),
         }
         self.serve_queue(function);
-        true
+        !unread
     }
 
     /// Answers a request with an outcome that is no response.

@@ -71,6 +71,8 @@ pub(crate) struct Live {
     pub(crate) head_since: u64,
     /// When the first of its flights is over; `u64::MAX` for none.
     pub(crate) deadline: u64,
+    /// Before then nothing is taken back from it once more: monotonic, in nanoseconds.
+    pub(crate) keeps_until: u64,
     /// The timer in the wheel, and when it fires: at or before `deadline`.
     pub(crate) timer: Option<(TimerId, u64)>,
     /// Takes the bell's count while [`Live::bell_armed`].
@@ -101,7 +103,7 @@ impl Live {
         if self.reading {
             u64::MAX
         } else if self.flights.len() > 1 {
-            self.deadline.min(self.head_since + nanoseconds(WAIT_IN_CHANNEL))
+            self.deadline.min((self.head_since + nanoseconds(WAIT_IN_CHANNEL)).max(self.keeps_until))
         } else {
             self.deadline
         }
@@ -130,8 +132,10 @@ impl Live {
             if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
     }
 
-    /// Keeps the first `count` flights; returns the others.
+    /// Keeps the first `count` flights; returns the others. Those that it keeps it says it has begun, whether that
+    /// is so or not: it is a while before it is asked again.
     pub(crate) fn keep(&mut self, count: usize, now: u64, timeout: Duration) -> VecDeque<Flight> {
+        self.keeps_until = now + nanoseconds(WAIT_IN_CHANNEL);
         let others = self.flights.split_off(count.min(self.flights.len()));
         if self.flights.is_empty() {
             self.head_changed(now, timeout);
@@ -345,6 +349,7 @@ impl Function {
             killed_for: None,
             head_since: 0,
             deadline: u64::MAX,
+            keeps_until: 0,
             timer: None,
             bell_count: Box::new(0),
             bell_armed: false,

@@ -200,6 +200,10 @@ impl Shard {
             timer: None,
         });
         connection.phase = Phase::Invoked;
+        // What its body counts for goes with it, and comes back with the answer, also if the client does not wait.
+        if let Some(exchange) = &mut connection.exchange {
+            exchange.counted = 0;
+        }
         let habit = entry.handed_over(*now);
         self.clear_deadline(key);
         self.send_parcel(to, parcel);
@@ -221,12 +225,14 @@ impl Shard {
         if let Some(entry) = self.functions.get_mut(returned.function) {
             entry.away -= 1;
         }
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(exchange) = &mut connection.exchange else { return };
-        if exchange.id != returned.id {
+        let exchange = self.connections.get_mut(key).and_then(|connection| connection.exchange.as_mut());
+        let Some(exchange) = exchange.filter(|exchange| exchange.id == returned.id) else {
+            self.body_bytes -= returned.counted;
             return;
-        }
+        };
+        exchange.counted = returned.counted;
         (exchange.stamps, exchange.start) = (returned.stamps, returned.start);
+        let Some(connection) = self.connections.get_mut(key) else { return };
         match result {
             Ok(Response { status, length, times, bytes }) => {
                 if connection.output.is_empty() {

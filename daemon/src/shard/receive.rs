@@ -97,8 +97,10 @@ impl Shard {
                 return;
             }
         }
-        if connection.phase != Phase::Body {
-            connection.body = None;
+        if connection.phase != Phase::Body
+            && let Some(body) = connection.body.take()
+        {
+            self.discard(body.into_bytes());
         }
         self.received_some(key);
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::{LINGER_TIMEOUT, TRANSFER_SLICE};
+use hairtrigger_sandbox::limits::{DISCARD_ASIDE, LINGER_TIMEOUT, TRANSFER_SLICE};
 
 use super::connection::{Connection, Phase, Receive};
 use super::function::Caller;
@@ -129,6 +129,12 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.receive == Receive::No && !connection.send_armed {
+            // Long ones take long to free.
+            let buffers = [&mut connection.output, &mut connection.sending];
+            let long = buffers.map(|buffer| {
+                if buffer.capacity() > DISCARD_ASIDE { std::mem::take(buffer) } else { Vec::new() }
+            });
+            long.into_iter().for_each(|buffer| self.discard(buffer));
             self.connections.remove(key);
         }
     }

@@ -275,6 +275,19 @@ impl Shard {
         }
     }
 
+    /// Has the pages of a large reply given back whose body nobody wants: to HEAD, or to one who has left. False if it
+    /// is not large; else its worker begins nothing until that is done, as with one that is read.
+    pub(super) fn leave_unread(&mut self, holder: Holder) -> bool {
+        let Some(live) = self.holder(holder) else { return false };
+        if !live.channel.has_large_reply() {
+            return false;
+        }
+        let Ok(file) = live.channel.reply_file().try_clone_to_owned() else { return false };
+        live.reading = true;
+        self.clear_reply(holder, file);
+        true
+    }
+
     /// Nobody looks at the reply any more; its pages go before the worker hears of it.
     fn clear_reply(&mut self, holder: Holder, file: OwnedFd) {
         let Some(live) = self.holder(holder) else { return };

@@ -241,6 +241,25 @@ fn a_client_that_waits_for_100_continue_hears_it_before_a_large_body() {
     daemon.stop();
 }
 
+/// Its worker has written it all the same, and must be rid of it before the next.
+#[test]
+fn a_large_body_that_nobody_reads_is_in_nobodys_way() {
+    let home = Home::new();
+    let limits = "memory = \"256MiB\"\nmax_response = \"64MiB\"\n[concurrency]\nmax = 1";
+    home.add("probe", &own("probe"), limits);
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let large = get(&format!("/probe/answer?{LARGE}"));
+    for length in [LARGE, 1 << 20, 100] {
+        let answer = connection.send(large.replacen("GET", "HEAD", 1)).receive_head();
+        assert_eq!((answer.status, answer.header("content-length")), (200, &*LARGE.to_string()));
+        // One that has left before its answer is there.
+        daemon.connect().send(&large);
+        assert_eq!(connection.get(&format!("/probe/answer?{length}")).body.len(), length);
+    }
+    daemon.stop();
+}
+
 #[test]
 fn large_bodies_do_not_stop_a_shard() {
     let home = home();

@@ -84,6 +84,11 @@ impl DaemonEnd {
         self.reply_file.as_fd()
     }
 
+    /// Whether [`DaemonEnd::clear_reply`] would give a part.
+    pub fn has_large_reply(&self) -> bool {
+        self.large_reply > LARGE_PAYLOAD
+    }
+
     /// The part of the reply file whose pages the caller is to give back before it calls
     /// [`DaemonEnd::done_with_reply`], if it is worth it.
     pub fn clear_reply(&mut self) -> Option<Span> {
