@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hairtrigger_sandbox::channel::{ProtocolViolation, ReplyKind};
 use hairtrigger_sandbox::limits::LARGE_PAYLOAD;
 
-use super::connection::{Connection, Exchange, Phase};
+use super::connection::{Connection, Phase};
+use super::exchange::Exchange;
 use super::function::{Caller, Dispatch, Flight, Status};
 use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};

@@ -10,7 +10,7 @@ use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDO
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::body::Content;
-use super::connection::Exchange;
+use super::exchange::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, WorkerId};

@@ -3,7 +3,8 @@
 
 use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS, WORKER_START_TIMEOUT};
 
-use super::connection::{Exchange, Phase, Receive};
+use super::connection::{Phase, Receive};
+use super::exchange::Exchange;
 use super::function::{Caller, Dispatch, Function, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};

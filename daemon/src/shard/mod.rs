@@ -4,6 +4,7 @@ pub(crate) mod ring;
 
 mod body;
 mod connection;
+mod exchange;
 mod receive;
 mod send;
 

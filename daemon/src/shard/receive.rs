@@ -9,7 +9,8 @@ use hairtrigger_sandbox::limits::{
 use super::admin::AdminRequest;
 use super::body::Body;
 use super::chunked::ChunkError;
-use super::connection::{Exchange, Phase, Receive, Stamps};
+use super::connection::{Phase, Receive};
+use super::exchange::{Exchange, Stamps};
 use super::function::{Caller, Dispatch, Status};
 use super::parse::{BadRequest, BodyLength, Version, parse_head};
 use super::record::Start;

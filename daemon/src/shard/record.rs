@@ -9,7 +9,7 @@ use hairtrigger_sandbox::limits::{RECORDED_TARGET, RECORDS};
 use tokio::sync::Notify;
 
 use super::Shard;
-use super::connection::Stamps;
+use super::exchange::Stamps;
 use super::parse::{Progress, parse_head};
 use super::reply::InvocationId;
 use super::ring::Key;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::connection::Exchange;
+use super::exchange::Exchange;
 use super::route::{Pattern, Router};
 
 /// Where requests go at present. Made once for each change, and then only read, by all shards.

@@ -2,7 +2,6 @@
 
 mod slab;
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -13,49 +12,12 @@ use super::layout::{
     ReplyDescriptor, RequestControl, RequestDescriptor, Verdict,
 };
 use super::region::Region;
+use super::reply::{Body, ProtocolViolation, Reply, ReplyHeaders, ReplyKind, well_formed};
+use super::request::{Outline, RequestView};
 use crate::limits::{CHANNEL_DEPTH, LARGE_PAYLOAD, MAX_HEAD, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
 use crate::sys;
 use slab::Slab;
 pub use slab::Span;
-
-/// A request as it is posted. Header names must be in lower case.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestView<'a> {
-    /// Method.
-    pub method: &'a [u8],
-    /// Path, without the query.
-    pub path: &'a [u8],
-    /// What stood behind the `?`.
-    pub query: &'a [u8],
-    /// Header fields, encoded by [`RequestView::encode_header`], and trailers behind them.
-    pub headers: &'a [u8],
-    /// How many of the fields in `headers` are header fields.
-    pub header_count: u32,
-    /// How many of the fields in `headers`, the last ones, are trailers.
-    pub trailer_count: u32,
-    /// Body.
-    pub body: &'a [u8],
-    /// The invocation's id, 32 hexadecimal digits.
-    pub invocation: &'a [u8; 32],
-    /// Monotonic time at which the worker will be killed, in nanoseconds.
-    pub deadline_ns: u64,
-    /// Whether the reply is to say when the function began and returned.
-    pub timed: bool,
-}
-
-impl RequestView<'_> {
-    /// Appends a header field, its name in lower case, to what [`RequestView::headers`] takes.
-    pub fn encode_header(encoded: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-        let length = |part: &[u8]| u16::try_from(part.len()).unwrap_or(u16::MAX);
-        let (name, value) = (&name[..length(name) as usize], &value[..length(value) as usize]);
-        encoded.extend_from_slice(&length(name).to_ne_bytes());
-        encoded.extend_from_slice(&length(value).to_ne_bytes());
-        let start = encoded.len();
-        encoded.extend_from_slice(name);
-        encoded[start..].make_ascii_lowercase();
-        encoded.extend_from_slice(value);
-    }
-}
 
 /// What became of [`DaemonEnd::post`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,116 +28,6 @@ pub enum Posted {
     MustWake,
     /// No room: as many requests as fit are under way, or the slab is in use.
     Full,
-}
-
-/// A worker that broke the rules of the channel, and how. It is to be killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProtocolViolation(pub &'static str);
-
-impl fmt::Display for ProtocolViolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-/// How an invocation ended, as the worker says; validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyKind {
-    /// The function answered.
-    Response {
-        /// HTTP status, 200 to 599.
-        status: u16,
-    },
-    /// `invoke` returned this instead of 0.
-    FunctionError(i32),
-    /// The response would have exceeded the limit.
-    TooLarge,
-}
-
-/// A reply, its descriptor and header fields copied and validated, its body still in the region.
-#[derive(Debug)]
-pub struct Reply<'a> {
-    /// How it ended.
-    pub kind: ReplyKind,
-    /// Header fields, well-formed as to lengths; names and values are the function's words.
-    pub headers: ReplyHeaders<'a>,
-    /// Trailers, as `headers`.
-    pub trailers: ReplyHeaders<'a>,
-    /// Body.
-    pub body: Body<'a>,
-    /// Monotonic times at which the function began and returned, in nanoseconds, as the worker says; 0 if
-    /// nobody asked.
-    pub times: (u64, u64),
-}
-
-/// Bytes that the worker can still change: they are copied, never looked at in place.
-#[derive(Clone, Copy, Debug)]
-pub struct Body<'a> {
-    start: NonNull<u8>,
-    length: usize,
-    /// Where it lies in the region's file, if in the slab.
-    in_file: Option<(BorrowedFd<'a>, usize)>,
-    _region: std::marker::PhantomData<&'a Region>,
-}
-
-impl Body<'_> {
-    /// Where it lies in the file of [`DaemonEnd::reply_file`], if it is worth having the kernel read it while
-    /// others are served.
-    pub fn large(&self) -> Option<Span> {
-        let (_, offset) = self.in_file?;
-        (self.length > LARGE_PAYLOAD).then_some(Span { offset: offset as u64, length: self.length })
-    }
-
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Appends the bytes to `out`.
-    pub fn copy_to(&self, out: &mut Vec<u8>) {
-        if let Some((file, offset)) = self.in_file {
-            // By a call, and not through the mapping: what the worker never wrote is read as zeros, where
-            // touching it would allocate pages at the daemon's expense.
-            sys::read_at(file, offset, self.length, out);
-            return;
-        }
-        out.reserve(self.length);
-        // SAFETY: the source lies in a mapping that the lifetime keeps, `length` bytes of it were checked
-        // by `Region::at`; the target has room by `reserve`. The worker may write the source meanwhile:
-        // then the bytes are any mixture, which is all that is promised of them, and nobody branches on
-        // them here.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.start.as_ptr(), out.as_mut_ptr().add(out.len()), self.length);
-            out.set_len(out.len() + self.length);
-        }
-    }
-}
-
-/// The header fields of a reply.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplyHeaders<'a> {
-    encoded: &'a [u8],
-    left: u32,
-}
-
-impl<'a> Iterator for ReplyHeaders<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let (lengths, rest) = self.encoded.split_at_checked(4)?;
-        let name = usize::from(u16::from_ne_bytes([lengths[0], lengths[1]]));
-        let value = usize::from(u16::from_ne_bytes([lengths[2], lengths[3]]));
-        let (name, rest) = rest.split_at_checked(name)?;
-        let (value, rest) = rest.split_at_checked(value)?;
-        self.encoded = rest;
-        Some((name, value))
-    }
 }
 
 /// Descriptors that the warden puts into the worker.
@@ -536,37 +388,6 @@ impl DaemonEnd {
     }
 }
 
-/// What a request's descriptor says of it, but for the deadline: lengths in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outline {
-    method: u32,
-    path: u32,
-    query: u32,
-    headers: u32,
-    header_count: u32,
-    trailer_count: u32,
-    body: usize,
-    invocation: [u8; 32],
-    timed: bool,
-}
-
-impl Outline {
-    fn new(request: &RequestView<'_>, body: usize) -> Self {
-        let narrow = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX);
-        Self {
-            method: narrow(request.method),
-            path: narrow(request.path),
-            query: narrow(request.query),
-            headers: narrow(request.headers),
-            header_count: request.header_count,
-            trailer_count: request.trailer_count,
-            body,
-            invocation: *request.invocation,
-            timed: request.timed,
-        }
-    }
-}
-
 /// Copies the parts one behind the other.
 ///
 /// # Safety
@@ -580,13 +401,4 @@ unsafe fn copy_parts(parts: &[&[u8]], mut to: NonNull<u8>) {
             to = to.add(part.len());
         }
     }
-}
-
-/// The length of the first `count` encoded fields, if they and `more` others are whole and all there is.
-fn well_formed(encoded: &[u8], count: u32, more: u32) -> Option<usize> {
-    let mut first = ReplyHeaders { encoded, left: count };
-    let found = first.by_ref().count();
-    let mut rest = ReplyHeaders { encoded: first.encoded, left: more };
-    let whole = found == count as usize && rest.by_ref().count() == more as usize && rest.encoded.is_empty();
-    whole.then(|| encoded.len() - first.encoded.len())
 }

@@ -12,15 +12,17 @@
 mod daemon_end;
 mod layout;
 mod region;
+mod reply;
+mod request;
 #[cfg(test)]
 mod tests;
 mod worker_end;
 
 pub(crate) use daemon_end::WorkerDescriptors;
-pub use daemon_end::{
-    Body, DaemonEnd, Posted, ProtocolViolation, Reply, ReplyHeaders, ReplyKind, RequestView, Span,
-};
+pub use daemon_end::{DaemonEnd, Posted, Span};
 pub use layout::Geometry;
 pub(crate) use layout::{BELL_FD, REPLY_FD, REQUEST_FD};
 pub(crate) use region::Region;
+pub use reply::{Body, ProtocolViolation, Reply, ReplyHeaders, ReplyKind};
+pub use request::RequestView;
 pub(crate) use worker_end::{ReplyWriter, WorkerEnd};
