@@ -13,13 +13,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::level::Level;
+use crate::limits::MAX_SETTINGS;
 use crate::step::SetupError;
 
 /// Descriptor of the runner's end.
 pub(crate) const SETUP_FD: RawFd = 3;
 
-/// Longest message, in bytes: environments are the largest part.
-const MAX_MESSAGE: usize = 64 * 1024;
+/// Longest message, in bytes. An environment is the largest part: a whole manifest at most, of which JSON makes twice
+/// as much if it is all quotation marks; beside it are two paths.
+#[expect(clippy::cast_possible_truncation, reason = "64 KiB")]
+const MAX_MESSAGE: usize = 2 * MAX_SETTINGS as usize + 32 * 1024;
 
 /// From the spawner.
 #[derive(Debug, Serialize, Deserialize)]

@@ -126,16 +126,26 @@ impl Spawner {
 
     fn load(&mut self, spec: FunctionSpec) {
         let begun = Instant::now();
-        let key = spec.key;
-        let parked = match self.parked.pop_front() {
-            Some(parked) => Ok(parked),
-            None => self.park(),
+        let outcome = match self.make(&spec, begun) {
+            // Nothing that the function could be blamed for, and nothing that must come again: a runner that was
+            // killed while it was parked, or that a busy host kept from running. A new version of a function has
+            // but this one load.
+            Err(error) if error.step == Step::Dialogue => self.make(&spec, begun),
+            outcome => outcome,
         };
-        let outcome = parked.and_then(|parked| self.assign(parked, spec, begun));
         self.warden.send(match outcome {
             Ok(confined) => Command::Adopt(Box::new(confined)),
-            Err(error) => Command::LoadFailed(key, LoadFailure::Setup(error)),
+            Err(error) => Command::LoadFailed(spec.key, LoadFailure::Setup(error)),
         });
+    }
+
+    /// Makes a template, of a parked runner if there is one.
+    fn make(&mut self, spec: &FunctionSpec, begun: Instant) -> Result<Confined, SetupError> {
+        let parked = match self.parked.pop_front() {
+            Some(parked) => parked,
+            None => self.park()?,
+        };
+        self.assign(parked, spec.clone(), begun)
     }
 
     /// Makes a runner and brings it to where it waits for its function.

@@ -181,6 +181,31 @@ fn functions_come_and_go_and_one_that_never_built_ends_nothing() {
 }
 
 #[test]
+fn what_does_not_serve_goes_like_what_does() {
+    let home = Home::new();
+    let file = add(&home, "moved", "\"moved\"");
+    let daemon = serving(&home, &["moved"]);
+    let manifest = home.functions().join("moved/function.toml");
+
+    // Under its new name it does not start: the old one goes on.
+    write(&file, &source("\"broken\"", "return 7;"));
+    save(&manifest, "name = \"renamed\"\nsource = \"moved.c\"\n");
+    daemon.await_line(|line| line.starts_with("still serving the version of moved of "));
+    assert_eq!(daemon.get("/renamed").status, 503);
+    daemon.get("/moved").assert_ok("moved");
+
+    // Another function may have the old name meanwhile, and keeps it.
+    write(&home.functions().join("other/other.c"), &source("\"other\"", ""));
+    write(&home.functions().join("other/function.toml"), "name = \"moved\"\nsource = \"other.c\"\n");
+    await_answer(&daemon, "/moved", "other");
+    fs::remove_dir_all(home.functions().join("moved")).expect("a directory can be removed");
+    daemon.await_line(|line| line == "removed renamed");
+    eventually("it is gone", || (daemon.get("/renamed").status == 404).then_some(()));
+    daemon.get("/moved").assert_ok("other");
+    daemon.stop();
+}
+
+#[test]
 fn the_end_takes_a_running_compiler_with_it() {
     let home = Home::new();
     let file = add(&home, "slow", "\"slow\"");

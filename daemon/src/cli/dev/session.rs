@@ -43,6 +43,9 @@ struct Known {
     /// The name that it would have if another did not have it.
     refused_name: Option<String>,
     serving: Option<Serving>,
+    /// The names under which the daemon may have it, whether it serves or not: more than one if it was given
+    /// another name and what has that does not serve yet.
+    told: BTreeSet<String>,
 }
 
 /// The version of a function that serves.
@@ -131,9 +134,7 @@ impl Session {
             self.functions.keys().filter(|path| !found.manifests.contains(path)).cloned().collect();
         for path in gone {
             if let Some(known) = self.functions.remove(&path) {
-                if let Some(serving) = known.serving {
-                    self.remove(&serving.manifest.name);
-                }
+                known.told.iter().for_each(|name| self.remove(name));
                 self.free(known.name.as_deref());
             }
         }
@@ -174,9 +175,8 @@ impl Session {
         match step {
             Ok(Step::Same | Step::Serves) => {}
             Ok(Step::LeftOut) => {
-                if let Some(serving) = known.serving.take() {
-                    self.remove(&serving.manifest.name);
-                }
+                known.serving = None;
+                std::mem::take(&mut known.told).iter().for_each(|name| self.remove(name));
             }
             Err(Failed::Said(error)) => say(&match &known.serving {
                 Some(Serving { manifest, since, .. }) => {
@@ -222,12 +222,13 @@ impl Session {
         let (plugin, version) = self.versions.place(&manifest.name, &plugin)?;
         let mut deployed = Deployed::new(manifest.clone(), &plugin)?;
         deployed.mark_output = true;
-        let before = known.serving.as_ref().map(|serving| serving.manifest.name.clone());
+        self.take_name(&manifest.name);
+        known.told.insert(manifest.name.clone());
         match self.replace(deployed)? {
             Ok(Replaced { took }) => {
                 let whole = noticed.elapsed();
                 self.versions.keep_only(&manifest.name, Some(version));
-                if let Some(before) = before {
+                if known.serving.is_some() {
                     say(&format!(
                         "swapped {} in {} (build {}, load {})",
                         manifest.name,
@@ -235,23 +236,39 @@ impl Session {
                         Rounded(build),
                         Rounded(took)
                     ));
-                    if before != manifest.name {
-                        self.remove(&before);
-                    }
                 }
+                known.told.retain(|told| {
+                    let stays = *told == manifest.name;
+                    if !stays {
+                        self.remove(told);
+                    }
+                    stays
+                });
                 known.serving = Some(Serving { manifest, plugin, version, since: LocalTime::now() });
                 Ok(Step::Serves)
             }
             Err(NotReplaced { reason, kept }) => {
-                if !kept {
+                // What serves under another name goes on.
+                let of_its_name = |serving: &Serving| serving.manifest.name == manifest.name;
+                if !kept && known.serving.as_ref().is_some_and(of_its_name) {
                     known.serving = None;
                 }
                 // Without an older one, the daemon may try this one again.
-                let older = known.serving.as_ref().map(|serving| serving.version);
+                let older = known.serving.as_ref().filter(|serving| of_its_name(serving));
+                let older = older.map(|serving| serving.version);
                 self.versions.keep_only(&manifest.name, older.or(Some(version)));
                 let reason = reason.trim_end_matches('.');
                 Err(Failed::Said(anyhow::anyhow!("function {} cannot be served: {reason}", manifest.name)))
             }
+        }
+    }
+
+    /// Whatever the daemon has under this name will be another function's: one that has been given another name
+    /// serves under this one until it serves under that.
+    fn take_name(&mut self, name: &str) {
+        for other in self.functions.values_mut().filter(|other| other.told.contains(name)) {
+            other.told.remove(name);
+            other.serving.take_if(|serving| serving.manifest.name == name);
         }
     }
 

@@ -211,3 +211,14 @@ fn a_change_that_is_dropped_never_was() {
     let change = listeners.commit(prepared).unwrap();
     assert!(change.new[0].is_empty() && change.old.is_empty());
 }
+
+#[test]
+fn nobody_keeps_a_socket_from_being_made_by_a_lock_on_its_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    fs::create_dir(&run).unwrap();
+    let held = fs::File::open(&run).unwrap();
+    held.lock().unwrap();
+    let (listeners, _change) = open(&config(&[], folder.path()), 1);
+    assert!(listeners.socket(Door::Unix).is_some());
+}

@@ -1,14 +1,19 @@
 //! Listeners on unix sockets: one socket in the file system, which all shards share.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Permissions, TryLockError};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
-use std::{io, mem};
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
 
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::limits::{BACKLOG, MAX_SOCKET_PATH};
+
+/// How long others that start in the same directory are waited for, and how often they are looked for.
+const TURN_PATIENCE: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// The file of a socket that listens. Dropped, it is removed, if it is still the one that was made.
 #[derive(Debug)]
@@ -47,8 +52,7 @@ pub(super) fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<(File
     DirBuilder::new().recursive(true).mode(0o755).create(directory).with_context(cannot)?;
     // Whoever starts at the same moment waits: between the question whether anybody answers and the answer to it
     // nobody else may take the place.
-    let turn = fs::File::open(directory)?;
-    turn.lock()?;
+    let _turn = turn(directory)?;
     remove_stale(path)?;
     let listener = socket()?;
     bind(&listener, path)?;
@@ -58,6 +62,19 @@ pub(super) fn listen(path: &Path, mode: u32, group: Option<u32>) -> Result<(File
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     start_listening(&listener)?;
     Ok((file, listener))
+}
+
+/// Waits until nobody else starts in a directory, but not for long: a start takes a moment, while a lock can be held
+/// for ever by anybody who can open the directory.
+fn turn(directory: &Path) -> io::Result<fs::File> {
+    let (turn, deadline) = (fs::File::open(directory)?, Instant::now() + TURN_PATIENCE);
+    loop {
+        match turn.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(AGAIN),
+            Ok(()) | Err(TryLockError::WouldBlock) => return Ok(turn),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// Gives a socket that listens to another group.
