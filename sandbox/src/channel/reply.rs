@@ -60,7 +60,7 @@ pub struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// Where it lies in the file of [`DaemonEnd::reply_file`], if it is worth having the kernel read it while
+    /// Where it lies in the file of [`DaemonEnd::reply_file`](super::DaemonEnd::reply_file), if it is worth having the kernel read it while
     /// others are served.
     pub fn large(&self) -> Option<Span> {
         let (_, offset) = self.in_file?;

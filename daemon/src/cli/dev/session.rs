@@ -138,7 +138,9 @@ impl Session {
                 self.free(known.name.as_deref());
             }
         }
-        for path in found.manifests {
+        let mut manifests = found.manifests;
+        manifests.sort_by_key(|path| patience(path));
+        for path in manifests {
             let known = self.functions.entry(path.clone()).or_default();
             if !known.built || known.prints.stale() {
                 self.renew(&path, noticed)?;
@@ -309,4 +311,11 @@ impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
         Self::Said(error)
     }
+}
+
+/// In which order functions are built, so that nobody waits for the slow ones: a C or C++ file takes a moment, a crate
+/// longer, and one with a lock file of its own seldom shares what it depends on with others.
+fn patience(manifest: &Path) -> u8 {
+    let beside = |name: &str| manifest.with_file_name(name).is_file();
+    u8::from(beside("Cargo.toml")) + u8::from(beside("Cargo.lock"))
 }
