@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -121,8 +122,7 @@ impl Mistakes {
 /// Reads a settings file.
 pub(crate) fn read(path: &Path) -> Result<String, BadSettings> {
     let refuse = |why: &dyn fmt::Display| Mistake::of(path, why);
-    let file =
-        std::fs::File::open(path).map_err(|error| refuse(&format_args!("cannot be opened: {error}")))?;
+    let file = open(path).map_err(|error| refuse(&format_args!("cannot be opened: {error}")))?;
     let mut text = String::new();
     let size = file.take(MAX_SETTINGS + 1).read_to_string(&mut text);
     let size = size.map_err(|error| refuse(&format_args!("cannot be read: {error}")))?;
@@ -130,6 +130,13 @@ pub(crate) fn read(path: &Path) -> Result<String, BadSettings> {
         return Err(refuse(&format_args!("is longer than {MAX_SETTINGS} bytes")).into());
     }
     Ok(text)
+}
+
+/// Opens a file that somebody has named. A pipe that nobody writes to is not waited for.
+pub(crate) fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    let file = std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() { Ok(file) } else { Err(std::io::Error::other("it is no file")) }
 }
 
 /// A file's name and text: what errors point into.

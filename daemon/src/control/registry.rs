@@ -10,7 +10,7 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::manifest::{FILE_NAME, Manifest};
-use crate::settings::{BadSettings, Mistake, Mistakes};
+use crate::settings::{self, BadSettings, Mistake, Mistakes};
 use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
 
@@ -136,7 +136,7 @@ impl Deployed {
         };
         let library = library.to_string_lossy().into_owned();
         let cannot = || format!("the plugin {} cannot be read", file.display());
-        let facts = fs::File::open(&file).and_then(|file| file.metadata()).with_context(cannot)?;
+        let facts = settings::open(&file).and_then(|file| file.metadata()).with_context(cannot)?;
         if !facts.is_file() {
             bail!("{} is no file", file.display());
         }

@@ -121,3 +121,21 @@ fn exit_codes_tell_what_went_wrong() {
         assert_eq!(said.is_empty(), code == 0, "{arguments:?}: {said}");
     }
 }
+
+/// A pipe in the place of a file is told, and not waited for.
+#[test]
+fn a_pipe_is_no_file() {
+    let home = Home::new();
+    let manifest = home.add_manifest("manifest", "").join("function.toml");
+    let library = home.add_manifest("library", "name = \"library\"\nlibrary = \"a.so\"\n").join("a.so");
+    std::fs::remove_file(&manifest).expect("it was written just now");
+    for pipe in [manifest, library] {
+        let pipe = std::ffi::CString::new(path(&pipe)).expect("no NUL");
+        // SAFETY: the name is NUL-terminated and read during the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o644) }, 0);
+    }
+    let (code, _, said) = check(&home, &["--config", path(&home.config())]);
+    assert_eq!(code, Some(3), "{said}");
+    let lines = said.lines().filter(|line| line.contains("it is no file")).count();
+    assert_eq!(lines, 2, "{said}");
+}
