@@ -72,6 +72,19 @@ impl Connection {
         self
     }
 
+    /// Sends bytes in pieces of these sizes, over and over.
+    pub fn send_in_pieces(&mut self, mut bytes: &[u8], sizes: &[usize]) -> &mut Self {
+        for size in sizes.iter().cycle() {
+            let (piece, rest) = bytes.split_at((*size).min(bytes.len()));
+            self.send(piece);
+            bytes = rest;
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        self
+    }
+
     /// Says that nothing more will be sent.
     pub fn end_sending(&mut self) -> &mut Self {
         self.stream.end_sending().expect("a connected socket can be shut down");

@@ -41,17 +41,6 @@ pub(crate) enum Start {
     None,
 }
 
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Warm => "warm",
-            Self::Fork => "fork",
-            Self::Load => "load",
-            Self::None => "none",
-        })
-    }
-}
-
 /// One invocation. Times are in nanoseconds; 0 for a stage that was not reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {

@@ -182,11 +182,7 @@ unsafe extern "C" fn add_header(
 ) -> i32 {
     // SAFETY: the contract of the ABI, see `current` and `bytes`.
     let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
-    let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
-    if !is_field(name, value) {
-        return INVALID;
-    }
-    current.reply.add_header(name, value)
+    add_field(parts, ReplyWriter::add_header)
 }
 
 unsafe extern "C" fn add_trailer(
@@ -198,11 +194,20 @@ unsafe extern "C" fn add_trailer(
 ) -> i32 {
     // SAFETY: the contract of the ABI, see `current` and `bytes`.
     let parts = unsafe { (current(invocation), bytes(name, name_length), bytes(value, value_length)) };
-    let (Some(current), Some(name), Some(value)) = parts else { return INVALID };
-    if !is_field(name, value) {
-        return INVALID;
+    add_field(parts, ReplyWriter::add_trailer)
+}
+
+/// Adds a header field or a trailer, if all of it is there and it is one.
+fn add_field<'a>(
+    parts: (Option<&'a mut Current<'a>>, Option<&'a [u8]>, Option<&'a [u8]>),
+    add: fn(&mut ReplyWriter<'a>, &[u8], &[u8]) -> i32,
+) -> i32 {
+    match parts {
+        (Some(current), Some(name), Some(value)) if is_field(name, value) => {
+            add(&mut current.reply, name, value)
+        }
+        _ => INVALID,
     }
-    current.reply.add_trailer(name, value)
 }
 
 unsafe extern "C" fn write(invocation: *mut Invocation, data: *const u8, length: usize) -> i32 {

@@ -111,16 +111,7 @@ fn a_chunked_body_may_come_in_odd_pieces() {
     let mut connection = daemon.connect();
     let body = pattern(300_000);
     let request = [chunked("/echo", &body, 10_007), get("/echo/after").into_bytes()].concat();
-    let mut rest = &request[..];
-    for size in [1, 2, 3, 70, 4095, 4097, 100_003].into_iter().cycle() {
-        let (piece, after) = rest.split_at(size.min(rest.len()));
-        connection.send(piece);
-        rest = after;
-        if rest.is_empty() {
-            break;
-        }
-    }
-    connection.receive().assert_ok(&body);
+    connection.send_in_pieces(&request, &[1, 2, 3, 70, 4095, 4097, 100_003]).receive().assert_ok(&body);
     connection.receive().assert_ok("GET /echo/after\n");
     daemon.stop();
 }
@@ -260,32 +251,40 @@ fn a_large_body_that_nobody_reads_is_in_nobodys_way() {
     daemon.stop();
 }
 
+/// What else the machine does may make a short request wait, but hardly in each of three tries; a shard that moves a
+/// large body by itself makes one wait in all of them.
 #[test]
 fn large_bodies_do_not_stop_a_shard() {
-    let home = home();
+    const LARGE: usize = 256 << 20;
+    const LONG: Duration = Duration::from_millis(150);
+    let home = Home::new();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+    let limits = "memory = \"1GiB\"\nmax_request = \"256MiB\"\nmax_response = \"256MiB\"";
+    home.add("echo", &echo(), limits).add("probe", &own("probe"), "");
     let daemon = home.start();
     let request = post("/echo", &pattern(LARGE));
     daemon.get("/probe/warm").assert_ok("warm");
-    let mut waits = std::thread::scope(|scope| {
-        let large = scope.spawn(|| {
+    let longest = |_| {
+        std::thread::scope(|scope| {
+            let large = scope.spawn(|| {
+                let mut connection = daemon.connect();
+                for _ in 0..2 {
+                    assert_eq!(connection.send(&request).receive().body.len(), LARGE);
+                }
+            });
             let mut connection = daemon.connect();
-            for _ in 0..3 {
-                assert_eq!(connection.send(&request).receive().body.len(), LARGE);
+            let mut longest = Duration::ZERO;
+            while !large.is_finished() {
+                let began = Instant::now();
+                connection.get("/probe/short").assert_ok("short");
+                longest = longest.max(began.elapsed());
             }
-        });
-        let mut connection = daemon.connect();
-        let mut waits = Vec::new();
-        while !large.is_finished() {
-            let began = Instant::now();
-            connection.get("/probe/short").assert_ok("short");
-            waits.push(began.elapsed());
-        }
-        large.join().expect("three answers");
-        waits
-    });
-    waits.sort_unstable();
-    let longest = waits[waits.len() - 1];
-    println!("{} short requests: p50 {:?}, longest {longest:?}", waits.len(), waits[waits.len() / 2]);
-    assert!(longest < Duration::from_millis(500), "a short request took {longest:?} beside large ones");
+            large.join().expect("two answers");
+            longest
+        })
+    };
+    let tries: Vec<Duration> = (0..3).map(longest).collect();
+    println!("a short request waited for at most {tries:?}");
+    assert!(tries.iter().any(|longest| *longest < LONG), "a short request waits for large ones: {tries:?}");
     daemon.stop();
 }

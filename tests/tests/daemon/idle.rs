@@ -1,7 +1,7 @@
 //! Connections that do nothing cost next to nothing, and nobody who does something notices them.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hairtrigger_tests::home::Home;
@@ -11,6 +11,8 @@ use hairtrigger_tests::process::eventually;
 use crate::echo;
 
 const CONNECTIONS: usize = 10_000;
+/// How much slower the median newcomer may be beside them.
+const SLOWER: f64 = 1.35;
 /// What an idle connection may cost the daemon beyond the kernel's share, in bytes.
 const COST: usize = 2048;
 
@@ -47,42 +49,45 @@ fn served(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The median of what a newcomer waits for its answer, connecting included.
-fn newcomer(address: SocketAddr) -> Duration {
-    let mut waits: Vec<Duration> = (0..501)
-        .map(|_| {
+/// The medians of what newcomers of two daemons wait for their answers, connecting included. They take turns, so
+/// that whatever else this machine does meets both.
+fn newcomers(addresses: [SocketAddr; 2]) -> [Duration; 2] {
+    let mut waits = [Vec::new(), Vec::new()];
+    for _ in 0..501 {
+        for (address, waits) in addresses.iter().zip(&mut waits) {
             let began = Instant::now();
-            drop(served(address));
-            began.elapsed()
-        })
-        .collect();
-    waits.sort_unstable();
-    waits[waits.len() / 2]
+            drop(served(*address));
+            waits.push(began.elapsed());
+        }
+    }
+    waits.map(|mut waits| {
+        waits.sort_unstable();
+        waits[waits.len() / 2]
+    })
 }
 
 #[test]
 fn ten_thousand_idle_connections_cost_little_and_slow_nobody() {
     raise_descriptors();
-    let home = Home::new();
-    home.listen("0.0.0.0:0");
-    home.add("echo", &echo(), "");
-    let daemon = home.start();
-    let port = daemon.address().port();
-    let local = |last: u8| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), port);
+    let homes = [Home::new(), Home::new()];
+    // With several shards, who is handed over would make the difference.
+    homes.iter().for_each(|home| home.configure("listen = \"127.0.0.1:0\"\nshards = 1"));
+    let [daemon, other] = homes.each_ref().map(|home| home.add("echo", &echo(), "").start());
+    let addresses = [daemon.address(), other.address()];
     // What the first requests take for good is not the connections'.
-    let alone = newcomer(local(1));
+    newcomers(addresses);
     let before = resident(daemon.process.pid);
 
-    // Over several addresses: the ports of one might not suffice.
-    let connections: Vec<TcpStream> =
-        (0..CONNECTIONS).map(|number| served(local([2, 3, 4, 5][number % 4]))).collect();
+    let connections: Vec<TcpStream> = (0..CONNECTIONS).map(|_| served(daemon.address())).collect();
     let cost = eventually("idle connections cost little", || {
         let cost = resident(daemon.process.pid).saturating_sub(before) / CONNECTIONS;
         (cost <= COST).then_some(cost)
     });
-    let beside = newcomer(local(1));
-    println!("{cost} B a connection; a newcomer waits {beside:?}, alone {alone:?}");
-    assert!(beside < alone * 2 + Duration::from_millis(1), "a newcomer waits {beside:?}, alone {alone:?}");
+    // Other tests may be in one's way, but hardly three times in that of the same one.
+    let waits = [(); 3].map(|()| newcomers(addresses));
+    println!("{cost} B a connection; newcomers wait beside them, and alone: {waits:?}");
+    let slowed = waits.iter().all(|[beside, alone]| *beside >= alone.mul_f64(SLOWER));
+    assert!(!slowed, "newcomers wait beside them, and alone: {waits:?}");
 
     // They are alive, each of them.
     for mut connection in connections {
@@ -92,4 +97,5 @@ fn ten_thousand_idle_connections_cost_little_and_slow_nobody() {
         assert!(answer[..length].ends_with(b"GET /echo/again\n"));
     }
     daemon.stop();
+    other.stop();
 }

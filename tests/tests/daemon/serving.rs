@@ -151,16 +151,7 @@ fn a_body_may_come_in_odd_pieces() {
     let body = pattern(5 << 20);
     let request = [post("/echo", &body), get("/echo/after").into_bytes()].concat();
     let sizes = [1, 2, 3, 70, 4095, 4097, 100_003, 1_000_003];
-    let mut rest = &request[..];
-    for size in sizes.into_iter().cycle() {
-        let (piece, after) = rest.split_at(size.min(rest.len()));
-        connection.send(piece);
-        rest = after;
-        if rest.is_empty() {
-            break;
-        }
-    }
-    connection.receive().assert_ok(&body);
+    connection.send_in_pieces(&request, &sizes).receive().assert_ok(&body);
     connection.receive().assert_ok("GET /echo/after\n");
     daemon.stop();
 }
