@@ -1,19 +1,7 @@
-//! Hairtrigger: a single-node serverless daemon.
-
-mod cli;
-mod config;
-mod control;
-mod manifest;
-mod outcome;
-mod settings;
-mod shard;
-mod suggest;
-mod units;
+//! Hairtrigger's executable.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before anything else: a runner is this same executable under another name.
-    hairtrigger_sandbox::runner::run_if_runner();
-    cli::main()
+    hairtrigger_daemon::main()
 }
