@@ -1,22 +1,20 @@
 /*
  * Crime 51: allocates memory and touches it until it is stopped.
  *
- * Expected: killed by the kernel at the function's memory limit: 502, outcome "out_of_memory", and no other
- * process with it. Unconfined, it stops by itself at 4 GiB or when malloc says no, and fails.
+ * Expected: killed by the kernel at the function's memory limit, and no other process with it. Where nobody counts
+ * memory, malloc says no at the resource limit. Unconfined, it stops by itself at 4 GiB.
  */
-#include <hairtrigger.h>
-#include <stdlib.h>
+#include "crime.h"
 
 #define PIECE ((size_t)1 << 20)
 #define PIECES 4096
 #define PAGE 4096
 
-static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocation, const ht_request *request) {
+static const char *commit(const crime_scene *scene) {
     static char *pieces[PIECES];
+    const char *said;
     int i, count;
-    (void)state;
-    (void)invocation;
-    (void)request;
+    (void)scene;
     for (count = 0; count < PIECES; count++) {
         size_t offset;
         volatile char *piece = pieces[count] = (char *)malloc(PIECE);
@@ -27,11 +25,11 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
             piece[offset] = 1;
         }
     }
-    ht_log_text(host, HT_LOG_ERROR, count == PIECES ? "nobody stopped the bomb" : "malloc stopped the bomb");
+    said = count == PIECES ? crime_committed("4 GiB") : crime_refused("malloc");
     for (i = 0; i < count; i++) {
         free(pieces[i]);
     }
-    return 1;
+    return said;
 }
 
-HT_FUNCTION(invoke);
+CRIME(commit);

@@ -1,0 +1,7 @@
+//! Other processes.
+
+use hairtrigger_tests::crimes::processes::*;
+
+crimes! {
+    c22_forks: FORKS,
+}
