@@ -7,6 +7,7 @@
 mod gates;
 mod kit;
 mod template;
+mod verdict;
 mod watch;
 
 use std::collections::BTreeMap;

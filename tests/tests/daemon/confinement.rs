@@ -240,3 +240,16 @@ fn a_function_opens_no_file_and_signals_nobody() {
     daemon.get("/probe/fine").assert_ok("fine");
     daemon.stop();
 }
+
+/// A process may give itself any name, and what the kernel says of it stands behind that name.
+#[test]
+fn a_process_whose_name_is_no_text_is_known_all_the_same() {
+    let home = Home::new();
+    home.add("nameless", &own("nameless"), "concurrency.max = 1");
+    let daemon = home.start();
+    for _ in 0..3 {
+        let sentence = "Function nameless was ended by SIGABRT (it aborted); see its output, or run it under a debugger.";
+        daemon.get("/nameless").assert_outcome("nameless", 502, "fault", sentence);
+    }
+    daemon.stop();
+}
