@@ -106,11 +106,16 @@ impl DaemonEnd {
     }
 
     /// As if `sequence` requests had been posted and answered.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn start_at(&mut self, sequence: u32) {
         (self.posted, self.taken) = (sequence, sequence);
         self.control().posted.store(sequence, Ordering::Release);
         self.control().taken.store(sequence, Ordering::Release);
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     fn control(&self) -> &RequestControl {

@@ -11,6 +11,8 @@
 
 mod daemon_end;
 mod layout;
+#[cfg(any(test, fuzzing))]
+mod pair;
 mod region;
 mod reply;
 mod request;
