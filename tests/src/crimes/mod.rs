@@ -9,6 +9,7 @@ use crate::daemon::Daemon;
 use crate::home::Home;
 
 pub mod calls;
+pub mod channel;
 pub mod exits;
 pub mod filesystem;
 pub mod network;
@@ -76,6 +77,8 @@ pub struct Variant {
 /// What must come of a crime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
+    /// Answered, and this is the whole body.
+    Answered(&'static str),
     /// Killed for the denied system call of this name.
     Violation(&'static str),
     /// A call fails, and the function lives on; what it says of it behind "refused: ".
@@ -221,6 +224,7 @@ impl Expected {
     pub fn answer(&self, crime: &Crime) -> Answer {
         let answer = |status, outcome, text| Answer { status, outcome, text };
         match self {
+            Self::Answered(what) => answer(200, "completed", (*what).to_owned()),
             Self::Refused(what) => answer(200, "completed", format!("refused: {what}")),
             Self::Committed(what) => answer(200, "completed", format!("committed: {what}")),
             Self::Violation(call) => answer(
@@ -286,7 +290,7 @@ impl Expected {
             Self::Timeout => "its initialisation took longer than 10s".to_owned(),
             Self::Exited(code) => format!("its initialisation exited with code {code}"),
             Self::Failed(code) => format!("init returned {code}"),
-            Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) => {
+            Self::Answered(_) | Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) => {
                 unreachable!("nobody answers while a plugin is loaded")
             }
         }
@@ -302,6 +306,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Crime> {
         calls::CRIMES,
         resources::CRIMES,
         exits::CRIMES,
+        channel::CRIMES,
     ];
     chapters.into_iter().flatten().copied()
 }

@@ -13,13 +13,16 @@ use hairtrigger_tests::process::{Process, eventually, eventually_equal};
 
 use crate::{Ends, echo, own, pattern};
 
-/// One test a crime, named for its number and what it does; and what a chapter tests, to be held against the catalogue.
+/// One test a crime, named for its number and what it does; one that needs more than [`commits`] says what, behind an
+/// arrow. And what a chapter tests, to be held against the catalogue.
 macro_rules! crimes {
-    ($($test:ident: $crime:expr),* $(,)?) => {
+    ($($test:ident: $crime:expr $(=> $committed:expr)?),* $(,)?) => {
         $(
             #[test]
             fn $test() {
-                super::commits(&$crime);
+                let committed: fn(&hairtrigger_tests::crimes::Crime) = super::commits;
+                $(let committed: fn(&hairtrigger_tests::crimes::Crime) = { let _ = committed; $committed };)?
+                committed(&$crime);
             }
         )*
 
@@ -29,6 +32,7 @@ macro_rules! crimes {
 }
 
 mod calls;
+mod channel;
 mod exits;
 mod filesystem;
 mod network;
@@ -47,6 +51,31 @@ const LONGEST: usize = 20_000;
 /// Commits a crime, each of its deeds, in invocations and while it is loaded; everybody is told exactly what came of
 /// it, the neighbour notices nothing, and in the end nothing is left of it.
 fn commits(crime: &Crime) {
+    beside_a_neighbour(crime, |daemon, neighbour, connection| {
+        for deed in crime.deeds() {
+            neighbour.serves_during(|| {
+                for _ in 0..ROUNDS {
+                    let answer = connection.get(&crime.path(&deed, daemon));
+                    check(crime, &deed, &answer);
+                    assert_fine(crime, connection);
+                }
+            });
+            let load =
+                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, daemon));
+            let end = if deed.deed.is_empty() { String::new() } else { format!("-{}", deed.deed) };
+            if deed.init.is_some() {
+                load(At::Init, &format!("in-init{end}"));
+            }
+            if deed.init.is_some() && crime.constructor {
+                load(At::Constructor, &format!("in-constructor{end}"));
+            }
+        }
+    });
+}
+
+/// Does something with a crime that is deployed, while a neighbour answers without a pause; afterwards the daemon has
+/// again what it had before.
+fn beside_a_neighbour(crime: &Crime, deeds: impl FnOnce(&Daemon<'_>, &Neighbour<'_>, &mut Connection)) {
     let home = Home::new();
     home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
     crime.deploy(&home);
@@ -57,25 +86,8 @@ fn commits(crime: &Crime) {
     thread::scope(|scope| {
         let _ends = Ends(&neighbour.done);
         let stream = neighbour.start(scope);
-        let before = Rest::before(&daemon, 1 + crime.workers());
-        for deed in crime.deeds() {
-            neighbour.serves_during(|| {
-                for _ in 0..ROUNDS {
-                    let answer = connection.get(&crime.path(&deed, &daemon));
-                    check(crime, &deed, &answer);
-                    assert_fine(crime, &mut connection);
-                }
-            });
-            let load =
-                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, &daemon));
-            let end = if deed.deed.is_empty() { String::new() } else { format!("-{}", deed.deed) };
-            if deed.init.is_some() {
-                load(At::Init, &format!("in-init{end}"));
-            }
-            if deed.init.is_some() && crime.constructor {
-                load(At::Constructor, &format!("in-constructor{end}"));
-            }
-        }
+        let before = Rest::before(&daemon);
+        deeds(&daemon, &neighbour, &mut connection);
         neighbour.await_answers(ANSWERS);
         before.await_again(&daemon);
         neighbour.done.store(true, Ordering::Relaxed);
@@ -266,6 +278,7 @@ fn the_catalogue_is_complete() {
         calls::TESTED,
         resources::TESTED,
         exits::TESTED,
+        channel::TESTED,
     ];
     let tested: Vec<&str> =
         chapters.iter().flat_map(|chapter| chapter.iter()).map(|(_, crime)| crime.name).collect();
