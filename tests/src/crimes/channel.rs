@@ -54,7 +54,7 @@ pub const OFFSETS: Crime = Crime {
 pub const DOUBLE_FETCH: Crime = Crime {
     number: 81,
     name: "81-double-fetch",
-    manifest: "concurrency.max = 3",
+    manifest: "concurrency.provisioned = 3\nconcurrency.max = 3",
     invoke: BEYOND,
     ..Crime::DEFAULT
 };

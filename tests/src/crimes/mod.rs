@@ -2,6 +2,7 @@
 //! layers see to that.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::artefacts;
@@ -47,6 +48,8 @@ pub struct Crime {
     pub name: &'static str,
     /// What its manifest says beyond [`MANIFEST`], a dotted key a line and no tables.
     pub manifest: &'static str,
+    /// A symbolic link that is deployed with it: its name, and where it leads.
+    pub link: Option<(&'static str, &'static str)>,
     /// Whom it is done to.
     pub target: Target,
     /// What comes of it in an invocation.
@@ -66,8 +69,6 @@ pub struct Crime {
 pub struct Variant {
     /// How the crime calls it.
     pub deed: &'static str,
-    /// Whom it is done to.
-    pub target: Target,
     /// As [`Crime::invoke`].
     pub invoke: Expected,
     /// As [`Crime::init`].
@@ -135,6 +136,7 @@ impl Crime {
         number: 0,
         name: "",
         manifest: "",
+        link: None,
         target: Target::Nobody,
         invoke: Expected::Committed(""),
         init: None,
@@ -167,20 +169,20 @@ impl Crime {
 
     /// All its deeds, its first, which has no name, first.
     pub fn deeds(&self) -> impl Iterator<Item = Variant> + use<> {
-        let first = Variant { deed: "", target: self.target, invoke: self.invoke, init: self.init };
+        let first = Variant { deed: "", invoke: self.invoke, init: self.init };
         [first].into_iter().chain(self.variants.iter().copied())
     }
 
     /// The path that commits a deed; the target is resolved anew each time, for it may have been replaced.
     pub fn path(&self, deed: &Variant, daemon: &Daemon<'_>) -> String {
-        let target = deed.target.resolve(daemon, self.name);
+        let target = self.target.resolve(daemon, self.name);
         let end = if deed.deed.is_empty() { String::new() } else { format!("/{}", deed.deed) };
         format!("/{}{end}?{target}", self.name)
     }
 
     /// Deploys it, to be committed by invocations of the function of its name.
     pub fn deploy(&self, home: &Home) {
-        home.add(self.name, &self.plugin(), &self.manifest_with(&[]));
+        self.add(home, self.name, &[]);
     }
 
     /// Deploys it under another name, to be committed when it is loaded. For whom that is, if anybody, is settled now.
@@ -190,9 +192,16 @@ impl Crime {
             At::Init => "init",
             At::Constructor => "constructor",
         };
-        let target = deed.target.resolve(daemon, self.name);
+        let target = self.target.resolve(daemon, self.name);
         let environment = [("CRIME_AT", at), ("CRIME_DEED", deed.deed), ("CRIME_TARGET", &target)];
-        home.add(name, &self.plugin(), &self.manifest_with(&environment));
+        self.add(home, name, &environment);
+    }
+
+    fn add(&self, home: &Home, name: &str, environment: &[(&str, &str)]) {
+        home.add(name, &self.plugin(), &self.manifest_with(environment));
+        if let Some((link, to)) = self.link {
+            symlink(to, home.functions().join(name).join(link)).expect("a link can be made");
+        }
     }
 
     /// Its manifest behind name and library.
@@ -216,6 +225,23 @@ impl Crime {
     /// What it says itself of a key.
     fn said(&self, key: &str) -> Option<&'static str> {
         self.manifest.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))
+    }
+}
+
+impl Variant {
+    /// One that is killed for a call, wherever it is committed, and named for it.
+    pub const fn denied(call: &'static str) -> Self {
+        Self::named(call, call)
+    }
+
+    /// One that is killed for a call, wherever it is committed.
+    pub const fn named(deed: &'static str, call: &'static str) -> Self {
+        Self { deed, invoke: Expected::Violation(call), init: Some(Expected::Violation(call)) }
+    }
+
+    /// One that lives on, and says this at invoke and this in init, behind "refused: ".
+    pub const fn refused(deed: &'static str, invoke: &'static str, init: &'static str) -> Self {
+        Self { deed, invoke: Expected::Refused(invoke), init: Some(Expected::Refused(init)) }
     }
 }
 

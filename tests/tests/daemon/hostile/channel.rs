@@ -37,7 +37,7 @@ fn changes_what_is_read(crime: &Crime) {
     let race = env::var(RACE_SECONDS).ok().map_or(RACE, |value| value.parse().expect("seconds"));
     let race = Duration::from_secs(race);
     let (answered, refused, echoes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    beside_a_neighbour(crime, |daemon, _, _| {
+    beside_a_neighbour(crime, |daemon, _| {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let _ends = Ends(&done);
@@ -100,14 +100,15 @@ fn raced(crime: &Crime, answer: &Response) -> bool {
 
 /// Each is answered as it should, and the next request is the one that finds what was put there for it.
 fn answers_before_it_is_asked(crime: &Crime) {
-    beside_a_neighbour(crime, |daemon, neighbour, connection| {
+    beside_a_neighbour(crime, |daemon, neighbour| {
+        let mut connection = daemon.connect();
         for deed in crime.deeds() {
             let next = Variant { deed: "fine", invoke: TOO_EARLY_NEXT, ..deed };
             neighbour.serves_during(|| {
                 for _ in 0..ROUNDS {
                     check(crime, &deed, &connection.get(&crime.path(&deed, daemon)));
                     check(crime, &next, &connection.get(&crime.path(&next, daemon)));
-                    assert_fine(crime, connection);
+                    assert_fine(crime, &mut connection);
                 }
             });
         }
@@ -116,7 +117,7 @@ fn answers_before_it_is_asked(crime: &Crime) {
 
 fn jumps(crime: &Crime) {
     commits(crime);
-    beside_a_neighbour(crime, |daemon, neighbour, _| {
+    beside_a_neighbour(crime, |daemon, neighbour| {
         neighbour.serves_during(|| {
             for _ in 0..ROUNDS {
                 claims_too_much(crime, daemon);

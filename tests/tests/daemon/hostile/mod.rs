@@ -48,21 +48,27 @@ const ANSWERS: u64 = 300;
 /// Longest body that the neighbour is sent, in bytes: some fit into a channel's descriptor, most do not.
 const LONGEST: usize = 20_000;
 
+/// Channels that the warden makes in advance for each function, when it has nothing else to do.
+const SPARE_CHANNELS: usize = 2;
+
 /// Commits a crime, each of its deeds, in invocations and while it is loaded; everybody is told exactly what came of
 /// it, the neighbour notices nothing, and in the end nothing is left of it.
 fn commits(crime: &Crime) {
-    beside_a_neighbour(crime, |daemon, neighbour, connection| {
+    beside_a_neighbour(crime, |daemon, neighbour| {
         for deed in crime.deeds() {
             neighbour.serves_during(|| {
+                let mut connection = daemon.connect();
                 for _ in 0..ROUNDS {
                     let answer = connection.get(&crime.path(&deed, daemon));
                     check(crime, &deed, &answer);
-                    assert_fine(crime, connection);
+                    assert_fine(crime, &mut connection);
                 }
             });
             let load =
                 |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, daemon));
-            let end = if deed.deed.is_empty() { String::new() } else { format!("-{}", deed.deed) };
+            let end = if deed.deed.is_empty() { "" } else { "-" };
+            // Calls have names that functions cannot have.
+            let end = format!("{end}{}", deed.deed.replace('_', "-"));
             if deed.init.is_some() {
                 load(At::Init, &format!("in-init{end}"));
             }
@@ -75,19 +81,19 @@ fn commits(crime: &Crime) {
 
 /// Does something with a crime that is deployed, while a neighbour answers without a pause; afterwards the daemon has
 /// again what it had before.
-fn beside_a_neighbour(crime: &Crime, deeds: impl FnOnce(&Daemon<'_>, &Neighbour<'_>, &mut Connection)) {
+fn beside_a_neighbour(crime: &Crime, deeds: impl FnOnce(&Daemon<'_>, &Neighbour<'_>)) {
     let home = Home::new();
     home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
     crime.deploy(&home);
     let daemon = home.start();
-    let mut connection = daemon.connect();
-    assert_fine(crime, &mut connection);
+    assert_fine(crime, &mut daemon.connect());
+    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
     let neighbour = Neighbour::of(&daemon);
     thread::scope(|scope| {
         let _ends = Ends(&neighbour.done);
         let stream = neighbour.start(scope);
-        let before = Rest::before(&daemon);
-        deeds(&daemon, &neighbour, &mut connection);
+        let before = Rest::before(&daemon, 1 + crime.workers());
+        deeds(&daemon, &neighbour);
         neighbour.await_answers(ANSWERS);
         before.await_again(&daemon);
         neighbour.done.store(true, Ordering::Relaxed);
@@ -212,18 +218,19 @@ struct Rest {
 }
 
 impl Rest {
-    /// Waits until the daemon is at rest: with a template for each function and a parked runner, this many workers,
-    /// and twice the same.
+    /// Waits until the daemon is at rest: with a template for each function and a parked runner, this many workers, and
+    /// the channels that are made in advance.
     fn before(daemon: &Daemon<'_>, workers: usize) -> Self {
         let functions = daemon.home.count();
-        let mut last = None;
         eventually("the daemon is at rest", || {
             let now = Self::look(daemon)?;
-            let count = |name: &str| now.processes.get(name).copied().unwrap_or_default();
-            let all = [count("ht-init"), count("ht-template"), count("ht-worker")];
-            let rested = all == [functions + 1, functions + 1, workers] && last.as_ref() == Some(&now);
-            last = Some(now);
-            rested.then(|| last.take())?
+            let count = |of: &BTreeMap<String, usize>, name: &str| of.get(name).copied().unwrap_or_default();
+            let processes = ["ht-init", "ht-template", "ht-worker"].map(|name| count(&now.processes, name));
+            let regions = count(&now.descriptors, "/memfd:hairtrigger-reply (deleted)");
+            let rested = processes == [functions + 1, functions + 1, workers]
+                // One end of each worker's, and both of those that wait for a worker.
+                && regions == workers + 2 * SPARE_CHANNELS * functions;
+            rested.then_some(now)
         })
     }
 

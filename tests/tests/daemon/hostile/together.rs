@@ -2,10 +2,23 @@
 
 use super::*;
 
-/// Every crime of the catalogue, over and over and at the same time, while four clients of the neighbour check 10,000
-/// answers.
+/// Commits a deed once, and checks what came of it. So many processes end and begin on two cores that a crime with
+/// little time may find no worker within it.
+fn commit(crime: &Crime, deed: &Variant, daemon: &Daemon<'_>) {
+    loop {
+        let answer = daemon.get(&crime.path(deed, daemon));
+        if answer.status == 503 && answer.json()["outcome"] == "overloaded" {
+            continue;
+        }
+        return check(crime, deed, &answer);
+    }
+}
+
+/// Every crime of the catalogue, over and over and eight at the same time, while four clients of the neighbour check
+/// 10,000 answers.
 #[test]
 fn all_crimes_beside_ten_thousand_right_answers() {
+    const CRIMINALS: usize = 8;
     const CLIENTS: usize = 4;
     const ANSWERS: usize = 10_000;
     let home = Home::new();
@@ -15,18 +28,20 @@ fn all_crimes_beside_ten_thousand_right_answers() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let _ends = Ends(&done);
-        let criminals: Vec<_> = catalogue()
-            .map(|crime| {
+        let crimes: Vec<&Crime> = catalogue().collect();
+        let criminals: Vec<_> = (0..CRIMINALS)
+            .map(|criminal| {
                 let (daemon, done) = (&daemon, &done);
+                let crimes: Vec<&Crime> = crimes.iter().copied().skip(criminal).step_by(CRIMINALS).collect();
                 scope.spawn(move || {
-                    let mut connection = daemon.connect();
-                    let mut rounds = 0;
-                    // Each round but the first shows that the function serves after its crime.
-                    while rounds < 3 || !done.load(Ordering::Relaxed) {
-                        for deed in crime.deeds() {
-                            check(crime, &deed, &connection.get(&crime.path(&deed, daemon)));
+                    // Each round but the first shows that the functions serve after their crimes.
+                    for round in 0.. {
+                        if round >= ROUNDS && done.load(Ordering::Relaxed) {
+                            break;
                         }
-                        rounds += 1;
+                        for crime in &crimes {
+                            crime.deeds().for_each(|deed| commit(crime, &deed, daemon));
+                        }
                     }
                 })
             })
