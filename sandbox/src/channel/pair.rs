@@ -7,20 +7,14 @@ use hairtrigger_abi::raw::{Bytes, OK};
 
 use super::layout::{ReplyControl, ReplyDescriptor, RequestDescriptor, Verdict};
 use super::region::Region;
-use super::{DaemonEnd, Geometry, Posted, RequestView, WorkerDescriptors, WorkerEnd};
+use super::{DaemonEnd, Geometry, RequestView, WorkerDescriptors, WorkerEnd};
 use crate::limits::CHANNEL_DEPTH;
-
-pub(super) const GEOMETRY: Geometry = Geometry { max_request: 40_000, max_response: 50_000 };
 
 /// A channel. The worker's end knows its bell by number only: keep the descriptors where it may ring.
 pub(super) struct Pair {
     pub(super) daemon: DaemonEnd,
     pub(super) worker: WorkerEnd,
     pub(super) descriptors: WorkerDescriptors,
-}
-
-pub(super) fn pair() -> Pair {
-    pair_of(GEOMETRY)
 }
 
 pub(super) fn pair_of(geometry: Geometry) -> Pair {
@@ -30,13 +24,7 @@ pub(super) fn pair_of(geometry: Geometry) -> Pair {
     Pair { daemon, worker, descriptors }
 }
 
-/// A channel that has served `sequence` requests; 0, or many.
-pub(super) fn pair_at(sequence: u32) -> Pair {
-    let mut pair = pair();
-    start_at(&mut pair, sequence);
-    pair
-}
-
+/// As if it had served `sequence` requests; 0, or many.
 pub(super) fn start_at(pair: &mut Pair, sequence: u32) {
     pair.daemon.start_at(sequence);
     pair.worker.start_at(sequence);
@@ -128,16 +116,4 @@ pub(super) fn echo(worker: &mut WorkerEnd, length: usize) -> (Vec<u8>, bool) {
     let used_slab = reply.publish(0);
     worker.published(used_slab);
     (body, used_slab)
-}
-
-/// Takes a reply that must be there and returns its body.
-pub(super) fn take(daemon: &mut DaemonEnd) -> Vec<u8> {
-    let mut body = Vec::new();
-    daemon.take_reply().unwrap().expect("a reply").body.copy_to(&mut body);
-    daemon.done_with_reply();
-    body
-}
-
-pub(super) fn post(daemon: &mut DaemonEnd, body: &[u8]) {
-    assert_ne!(daemon.post(&view(body)), Posted::Full);
 }

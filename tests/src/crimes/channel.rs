@@ -1,10 +1,10 @@
 //! Crimes 79 to 87: what a worker may do to its channel.
 
 use super::Expected::{Answered, Committed, Fault, ProtocolViolation, Refused, Violation};
-use super::{Crime, Expected, Layer, Target, Variant};
+use super::{Crime, Expected, Layer, Variant};
 
 const fn deed(deed: &'static str, invoke: Expected) -> Variant {
-    Variant { deed, target: Target::Nobody, invoke, init: None }
+    Variant { deed, invoke, init: None }
 }
 
 const BEYOND: Expected = ProtocolViolation("a reply longer than its room");

@@ -42,6 +42,7 @@ fn changes_what_is_read(crime: &Crime) {
         thread::scope(|scope| {
             let _ends = Ends(&done);
             let ended = || done.load(Ordering::Relaxed);
+            let ended = &ended;
             for _ in 0..2 {
                 scope.spawn(|| {
                     let mut connection = daemon.connect();
@@ -103,7 +104,7 @@ fn answers_before_it_is_asked(crime: &Crime) {
     beside_a_neighbour(crime, |daemon, neighbour| {
         let mut connection = daemon.connect();
         for deed in crime.deeds() {
-            let next = Variant { deed: "fine", invoke: TOO_EARLY_NEXT, ..deed };
+            let next = Variant { deed: "fine", invoke: TOO_EARLY_NEXT, init: None };
             neighbour.serves_during(|| {
                 for _ in 0..ROUNDS {
                     check(crime, &deed, &connection.get(&crime.path(&deed, daemon)));
