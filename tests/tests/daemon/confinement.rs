@@ -268,3 +268,21 @@ fn stack_canary_and_layout_are_a_functions_own() {
     }
     daemon.stop();
 }
+
+/// A barrier for every processor would be everybody's.
+#[test]
+fn memory_barriers_are_for_a_functions_own_threads() {
+    let home = Home::new();
+    home.add("barrier", &own("barrier"), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    // Query, and register before use, without and with the instruction stream.
+    for operation in [0, 16, 8, 64, 32] {
+        connection.get(&format!("/barrier?{operation}")).assert_ok("done");
+    }
+    for operation in [1, 2, 4, 3, 128, 512] {
+        let answer = connection.get(&format!("/barrier?{operation}"));
+        assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()), "{operation}");
+    }
+    daemon.stop();
+}
