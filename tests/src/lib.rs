@@ -7,6 +7,7 @@
 //! but loopback is used.
 
 pub mod artefacts;
+pub mod crimes;
 pub mod daemon;
 pub mod groups;
 pub mod home;

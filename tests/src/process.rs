@@ -1,11 +1,15 @@
 //! Processes by pidfd, and what `/proc` says of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// How long [`eventually`] waits: on two cores with many tests.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process that was there, and cannot be mistaken for another that is given its pid later.
 #[derive(Debug)]
@@ -130,14 +134,29 @@ pub fn tree(root: i32) -> Vec<Process> {
     family
 }
 
-/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than 10 s.
+/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited 10 s in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// As [`eventually`], for what is to be seen exactly; what is seen at the end is told.
+pub fn eventually_equal<T: PartialEq + Debug>(what: &str, expected: &T, mut look: impl FnMut() -> T) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = look();
+        if found == *expected {
+            return;
+        }
+        if Instant::now() >= deadline {
+            assert_eq!(found, *expected, "waited {PATIENCE:?} in vain: {what}");
+        }
         thread::sleep(Duration::from_millis(3));
     }
 }
