@@ -332,7 +332,14 @@ impl Versions {
         let Some(entry) = self.entries.get(&key) else { return };
         match entry.standing {
             Standing::Coming => self.give_up(key, reason),
-            Standing::Present => self.failed(key, reason),
+            Standing::Present => {
+                // Each shard says so, and says it again after each hold.
+                if entry.failure.as_deref() != Some(reason) {
+                    let name = &entry.deployed.manifest.name;
+                    self.effects.push(Effect::Say(format!("Function {name} does not serve: {reason}.")));
+                }
+                self.failed(key, reason);
+            }
             Standing::Retiring(_) => {}
         }
     }
