@@ -140,6 +140,10 @@ pub enum At {
     Constructor,
     /// In the start of each worker.
     Start,
+    /// In a resolver, before a constructor; by those that know of it.
+    Resolver,
+    /// In the template, whenever it is to fork a worker; by those that know of it.
+    Fork,
 }
 
 impl Crime {
@@ -212,6 +216,8 @@ impl Crime {
             At::Init => "init",
             At::Constructor => "constructor",
             At::Start => "start",
+            At::Resolver => "ifunc",
+            At::Fork => "fork",
         };
         let target = deed.target.resolve(daemon, self.name);
         let environment = [("CRIME_AT", at), ("CRIME_DEED", deed.deed), ("CRIME_TARGET", &target)];
