@@ -75,6 +75,12 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
         }
         return ht_write_text(host, invocation, "in time\n");
     }
+    if (ht_equal(command, "burn")) { /* computes for that many milliseconds */
+        const uint64_t until = host->now_ns() + number(request) * 1000000;
+        while (host->now_ns() < until) {
+        }
+        return ht_write_text(host, invocation, "burnt\n");
+    }
     if (ht_equal(command, "spin")) {
         volatile uint32_t work = 0;
         for (;;) {

@@ -160,7 +160,7 @@ impl Template {
             leaf,
             leaf_oom_kills,
             denied: None,
-            killed: false,
+            late: false,
             starting: None,
             signals: Signals::default(),
         }

@@ -354,7 +354,8 @@ impl Watch {
         let leaf_oom_kills = record.leaf.as_ref().map_or(0, Leaf::oom_kills);
         let known = Circumstances {
             denied: record.denied,
-            killed: template.killed || record.killed,
+            killed: template.killed,
+            late: record.late,
             oom_killed: leaf_oom_kills > record.leaf_oom_kills || slot_oom_kills > template.slot_oom_kills,
         };
         template.slot_oom_kills = slot_oom_kills;
@@ -376,6 +377,7 @@ impl Watch {
         let known = Circumstances {
             denied: template.denied,
             killed: template.killed || template.timed_out,
+            late: false,
             oom_killed: template.slot_oom_kills() > template.slot_oom_kills,
         };
         let ending = status_of(template.pidfd.as_fd(), known);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hairtrigger_tests::crimes::channel::*;
 use hairtrigger_tests::crimes::{Crime, Expected, Variant};
 use hairtrigger_tests::daemon::Daemon;
-use hairtrigger_tests::http::{Response, post};
+use hairtrigger_tests::http::{Response, get, post};
 
 use super::{ROUNDS, assert_fine, beside_a_neighbour, check, commits};
 use crate::{Ends, pattern};
@@ -39,10 +39,9 @@ fn changes_what_is_read(crime: &Crime) {
     let (answered, refused, echoes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     beside_a_neighbour(crime, |daemon, _| {
         let done = AtomicBool::new(false);
+        let ended = || done.load(Ordering::Relaxed);
         thread::scope(|scope| {
             let _ends = Ends(&done);
-            let ended = || done.load(Ordering::Relaxed);
-            let ended = &ended;
             for _ in 0..2 {
                 scope.spawn(|| {
                     let mut connection = daemon.connect();
@@ -144,9 +143,9 @@ fn claims_too_much(crime: &Crime, daemon: &Daemon<'_>) {
         for _ in 0..20 {
             assert_fine(crime, &mut others[0]);
         }
-        criminal.send(hairtrigger_tests::http::get(&crime.path(&CLAIMS, daemon)));
+        criminal.send(get(&crime.path(&CLAIMS, daemon)));
         for other in &mut others {
-            other.send(hairtrigger_tests::http::get(&format!("/{}/fine", crime.name)));
+            other.send(get(&format!("/{}/fine", crime.name)));
         }
         let answer = criminal.receive();
         for other in &mut others {
