@@ -83,7 +83,7 @@ pub struct Variant {
 
 /// Another deed, done to nobody but the function itself.
 const fn variant(deed: &'static str, invoke: Expected, init: Option<Expected>) -> Variant {
-    Variant { deed, target: Target::Nobody, invoke, init }
+    Variant { deed, invoke, init }
 }
 
 /// What must come of a crime.
