@@ -9,7 +9,6 @@ use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
 use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS};
 use crate::sys::{self, Answer, Notification};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -273,7 +272,7 @@ impl Template {
 
 /// A line of `/proc/PID/status`, without its name.
 fn status_field(pid: libc::pid_t, name: &str) -> io::Result<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = sys::process_file(pid, "status")?;
     let field = status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
     field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {name}")))
 }
