@@ -35,6 +35,8 @@ mod network;
 mod processes;
 mod resources;
 
+mod answers;
+mod artefacts;
 mod together;
 
 /// How often a deed is committed in invocations.
