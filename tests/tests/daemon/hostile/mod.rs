@@ -37,6 +37,7 @@ mod resources;
 
 mod answers;
 mod artefacts;
+mod calls_under_fire;
 mod together;
 
 /// How often a deed is committed in invocations.
