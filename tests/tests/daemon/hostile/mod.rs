@@ -35,6 +35,9 @@ mod network;
 mod processes;
 mod resources;
 
+mod answers;
+mod artefacts;
+mod calls_under_fire;
 mod together;
 
 /// How often a deed is committed in invocations.
