@@ -7,7 +7,9 @@
 //! but loopback is used.
 
 pub mod artefacts;
+pub mod crimes;
 pub mod daemon;
+pub mod damage;
 pub mod groups;
 pub mod home;
 pub mod http;

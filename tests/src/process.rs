@@ -1,11 +1,15 @@
 //! Processes by pidfd, and what `/proc` says of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// How long [`eventually`] waits: on two cores with many tests.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process that was there, and cannot be mistaken for another that is given its pid later.
 #[derive(Debug)]
@@ -52,6 +56,12 @@ impl Process {
         let status = self.read("status");
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.unwrap_or_else(|| panic!("process {} has no {field} in its status", self.pid)).trim().to_owned()
+    }
+
+    /// What it has in memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let line = self.status("VmRSS");
+        line.trim_end_matches(" kB").parse().unwrap_or_else(|_| panic!("VmRSS: {line}"))
     }
 
     /// Its effective uid.
@@ -130,14 +140,29 @@ pub fn tree(root: i32) -> Vec<Process> {
     family
 }
 
-/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than 10 s.
+/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited 10 s in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// As [`eventually`], for what is to be seen exactly; what is seen at the end is told.
+pub fn eventually_equal<T: PartialEq + Debug>(what: &str, expected: &T, mut look: impl FnMut() -> T) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = look();
+        if found == *expected {
+            return;
+        }
+        if Instant::now() >= deadline {
+            assert_eq!(found, *expected, "waited {PATIENCE:?} in vain: {what}");
+        }
         thread::sleep(Duration::from_millis(3));
     }
 }
@@ -150,7 +175,8 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
         // The name, in parentheses, may contain anything: count from behind it.
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let (parent, started) = (fields.nth(1)?, fields.nth(17)?);

@@ -254,20 +254,6 @@ fn a_fork_bomb_stays_within_the_functions_group() {
     daemon.stop();
 }
 
-#[test]
-fn a_function_gets_no_more_of_the_processors_than_its_share() {
-    let home = Home::new();
-    home.add("probe", &own("probe"), "cpu = 0.1\ntimeout = \"3s\"");
-    let daemon = home.start();
-    let slot = home.groups.slot("cpu", daemon.template("probe").pid);
-    let held = || counter(&slot, "cpu.stat", "nr_throttled");
-    let before = held();
-    assert_eq!(daemon.get("/probe/spin").status, 504);
-    // Thirty periods; on a busy machine it may not want its whole share in some of them.
-    assert!(held() > before, "it was never held back: {}", value(&slot, "cpu.stat"));
-    daemon.stop();
-}
-
 /// Two functions and what each can do to the other: nothing.
 #[test]
 fn a_function_opens_no_file_and_signals_nobody() {
@@ -280,5 +266,51 @@ fn a_function_opens_no_file_and_signals_nobody() {
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()));
     assert!(!template.ends_within(std::time::Duration::from_millis(50)), "the template lives");
     daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop();
+}
+
+/// What one function's worker has learnt of its own process says nothing of another function's, each of which was
+/// executed afresh. Workers of one function are forks of one process, and alike: SECURITY.md says so.
+#[test]
+fn stack_canary_and_layout_are_a_functions_own() {
+    let home = Home::new();
+    let plugin = own("layout");
+    home.add("one", &plugin, "").add("two", &plugin, "");
+    let daemon = home.start();
+    let layout = |function: &str| -> Vec<String> {
+        let answer = daemon.get(&format!("/{function}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().split(' ').map(str::to_owned).collect()
+    };
+    let (first, other) = (layout("one"), layout("two"));
+    let [worker] = &daemon.await_workers("one", 1)[..] else { unreachable!("one was waited for") };
+    worker.signal(libc::SIGKILL);
+    assert!(worker.ends_within(std::time::Duration::from_secs(10)), "SIGKILL was not obeyed");
+    eventually("another worker", || {
+        daemon.workers("one").iter().any(|new| new.pid != worker.pid).then_some(())
+    });
+    assert_eq!(layout("one"), first, "a fork of the same template");
+    for (what, (one, two)) in ["canary", "code", "stack", "heap", "libc"].iter().zip(first.iter().zip(&other))
+    {
+        assert_ne!(one, two, "the {what} of one function tells that of another");
+    }
+    daemon.stop();
+}
+
+/// A barrier for every processor would be everybody's.
+#[test]
+fn memory_barriers_are_for_a_functions_own_threads() {
+    let home = Home::new();
+    home.add("barrier", &own("barrier"), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    // Query, and register before use, without and with the instruction stream.
+    for operation in [0, 16, 8, 64, 32] {
+        connection.get(&format!("/barrier?{operation}")).assert_ok("done");
+    }
+    for operation in [1, 2, 4, 3, 128, 512] {
+        let answer = connection.get(&format!("/barrier?{operation}"));
+        assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()), "{operation}");
+    }
     daemon.stop();
 }
