@@ -118,7 +118,8 @@ impl fmt::Display for LoadFailure {
                     | Ending::Fault { .. }
                     | Ending::OutOfMemory
                     | Ending::Exited { .. }
-                    | Ending::Killed => Ok(()),
+                    | Ending::Killed
+                    | Ending::Late => Ok(()),
                 }
             }
             Self::TimedOut(limit) => write!(f, "its initialisation took longer than {limit:?}"),
