@@ -20,7 +20,7 @@ const CALLS: u64 = 64;
 /// Workers, and clients that keep them busy.
 const WORKERS: usize = 4;
 /// What hangs in a call is not waited for long.
-const MANIFEST: &str = "timeout = \"100ms\"\nmemory = \"64MiB\"\n[concurrency]\nprovisioned = 4\nmax = 4";
+const MANIFEST: &str = "timeout = \"200ms\"\nmemory = \"64MiB\"\n[concurrency]\nprovisioned = 4\nmax = 4";
 /// Fewer completed calls in a second than this are no fire.
 const LEAST_RATE: u64 = 1_000;
 /// How much more memory the daemon may have in the end: in KiB, and in KiB for each 100,000 invocations.
