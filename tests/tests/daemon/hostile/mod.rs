@@ -13,13 +13,16 @@ use hairtrigger_tests::process::{Process, eventually, eventually_equal};
 
 use crate::{Ends, echo, own, pattern};
 
-/// One test a crime, named for its number and what it does; and what a chapter tests, to be held against the catalogue.
+/// One test a crime, named for its number and what it does; one that needs more than [`commits`] says what, behind an
+/// arrow. And what a chapter tests, to be held against the catalogue.
 macro_rules! crimes {
-    ($($test:ident: $crime:expr),* $(,)?) => {
+    ($($test:ident: $crime:expr $(=> $committed:expr)?),* $(,)?) => {
         $(
             #[test]
             fn $test() {
-                super::commits(&$crime);
+                let committed: fn(&hairtrigger_tests::crimes::Crime) = super::commits;
+                $(let committed: fn(&hairtrigger_tests::crimes::Crime) = { let _ = committed; $committed };)?
+                committed(&$crime);
             }
         )*
 
@@ -29,6 +32,7 @@ macro_rules! crimes {
 }
 
 mod calls;
+mod channel;
 mod exits;
 mod filesystem;
 mod network;
@@ -55,28 +59,18 @@ const SPARE_CHANNELS: usize = 2;
 /// Commits a crime, each of its deeds, in invocations and while it is loaded; everybody is told exactly what came of
 /// it, the neighbour notices nothing, and in the end nothing is left of it.
 fn commits(crime: &Crime) {
-    let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
-    crime.deploy(&home);
-    let daemon = home.start();
-    assert_fine(crime, &mut daemon.connect());
-    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
-    let neighbour = Neighbour::of(&daemon);
-    thread::scope(|scope| {
-        let _ends = Ends(&neighbour.done);
-        let stream = neighbour.start(scope);
-        let before = Rest::before(&daemon, 1 + crime.workers());
+    beside_a_neighbour(crime, |daemon, neighbour| {
         for deed in crime.deeds() {
             neighbour.serves_during(|| {
                 let mut connection = daemon.connect();
                 for _ in 0..ROUNDS {
-                    let answer = connection.send(crime.request(&deed, &daemon)).receive();
+                    let answer = connection.send(crime.request(&deed, daemon)).receive();
                     check(crime, &deed, &answer);
                     assert_fine(crime, &mut connection);
                 }
             });
             let load =
-                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, &daemon));
+                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, daemon));
             let end = if deed.deed.is_empty() { "" } else { "-" };
             // Calls have names that functions cannot have.
             let end = format!("{end}{}", deed.deed.replace('_', "-"));
@@ -89,8 +83,26 @@ fn commits(crime: &Crime) {
         }
         if crime.start {
             let deed = crime.deeds().next().expect("a crime has a deed");
-            neighbour.serves_during(|| fails_to_load(crime, &deed, At::Start, "in-start", &daemon));
+            neighbour.serves_during(|| fails_to_load(crime, &deed, At::Start, "in-start", daemon));
         }
+    });
+}
+
+/// Does something with a crime that is deployed, while a neighbour answers without a pause; afterwards the daemon has
+/// again what it had before.
+fn beside_a_neighbour(crime: &Crime, deeds: impl FnOnce(&Daemon<'_>, &Neighbour<'_>)) {
+    let home = Home::new();
+    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    crime.deploy(&home);
+    let daemon = home.start();
+    assert_fine(crime, &mut daemon.connect());
+    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
+    let neighbour = Neighbour::of(&daemon);
+    thread::scope(|scope| {
+        let _ends = Ends(&neighbour.done);
+        let stream = neighbour.start(scope);
+        let before = Rest::before(&daemon, 1 + crime.workers());
+        deeds(&daemon, &neighbour);
         neighbour.await_answers(ANSWERS);
         before.await_again(&daemon);
         neighbour.done.store(true, Ordering::Relaxed);
@@ -305,6 +317,7 @@ fn the_catalogue_is_complete() {
         calls::TESTED,
         resources::TESTED,
         exits::TESTED,
+        channel::TESTED,
     ];
     let tested: Vec<&str> =
         chapters.iter().flat_map(|chapter| chapter.iter()).map(|(_, crime)| crime.name).collect();
