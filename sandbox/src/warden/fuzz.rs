@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::verdict::{
-    Caller, Known, Stage, Verdict, is_fork, judge, printable, status_number, status_of_zombie, to_itself,
+    Caller, Known, Stage, Verdict, is_fork, judge, status_number, status_of_zombie, to_itself,
 };
 use crate::fuzz::Input;
+use crate::limits::MAX_LOAD_MESSAGE;
 use crate::policy::{CONTROL_CALL, FORK_FLAGS};
 use crate::sys::{Notification, ProcessInfo};
+use crate::text;
 
 const TEMPLATE: libc::pid_t = 100;
 const STEPS: usize = 200;
@@ -162,19 +164,19 @@ impl Run {
 /// What /proc says of a process that has named itself, and what a template says of its refusal.
 fn texts(input: &mut Input<'_>) {
     let length = usize::from(input.u16());
-    let text = input.bytes(length);
+    let bytes = input.bytes(length);
     for name in ["Tgid:", "NStgid:", "NSpid:", "Threads:"] {
-        let behind = [text, b"\n", name.as_bytes(), b"\t7\t-3\n"].concat();
+        let behind = [bytes, b"\n", name.as_bytes(), b"\t7\t-3\n"].concat();
         // What stands before it, as the name does, cannot hide a line, unless it holds one of that name itself, which
         // the kernel does not let it.
-        let forged = text.split(|&byte| byte == b'\n').any(|line| line.starts_with(name.as_bytes()));
+        let forged = bytes.split(|&byte| byte == b'\n').any(|line| line.starts_with(name.as_bytes()));
         assert!(forged || status_number(&behind, name) == Some(-3));
-        let _ = status_number(text, name);
+        let _ = status_number(bytes, name);
     }
-    let _ = status_of_zombie(text);
+    let _ = status_of_zombie(bytes);
     let fields = vec!["0"; 48].join(" ");
-    let stat = [b"17 (", text, format!(") Z {fields} 9\n").as_bytes()].concat();
+    let stat = [b"17 (", bytes, format!(") Z {fields} 9\n").as_bytes()].concat();
     assert_eq!(status_of_zombie(&stat), Some(9));
-    let shown = printable(text);
-    assert!(!shown.contains(char::is_control) && shown.len() <= 3 * text.len());
+    let shown = text::line(bytes, MAX_LOAD_MESSAGE);
+    assert!(!shown.contains(char::is_control) && shown.len() <= 3 * MAX_LOAD_MESSAGE + " …".len());
 }

@@ -3,12 +3,13 @@
 use super::Ticket;
 use super::kit::Kit;
 use super::template::{Awaited, Effect, Phase, Signals, Starting, Template, WorkerRecord};
-use super::verdict::{self, Caller, Known, Stage, Verdict, is_fork, judge, printable, to_itself};
+use super::verdict::{self, Caller, Known, Stage, Verdict, is_fork, judge, to_itself};
 use crate::cgroup::Leaf;
 use crate::channel::{BELL_FD, REPLY_FD, REQUEST_FD};
 use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
 use crate::sys::{self, Answer, Notification};
+use crate::text;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -108,9 +109,13 @@ impl Template {
     }
 
     fn load_failed(&mut self, address: u64, length: u64) -> Effect {
-        let length = usize::try_from(length).unwrap_or(0).min(MAX_LOAD_MESSAGE);
-        let text = sys::read_process_memory(self.pid, address, length).unwrap_or_default();
-        self.refused = Some(printable(&text));
+        // One byte more shows that there was more.
+        let length = usize::try_from(length).unwrap_or(0).min(MAX_LOAD_MESSAGE + 1);
+        let said = sys::read_process_memory(self.pid, address, length).unwrap_or_default();
+        let why = text::line(&said, MAX_LOAD_MESSAGE);
+        // The plugin itself can make this call, about nothing.
+        let silent = why.trim().is_empty();
+        self.refused = Some(if silent { "it was given up without a reason".to_owned() } else { why });
         let _ = sys::kill(self.pidfd.as_fd());
         Effect::None
     }
@@ -256,6 +261,7 @@ impl Template {
     }
 }
 
+/// The last number of a line of `/proc/PID/status`: the only one, or that of the innermost namespace.
 fn status_number(pid: libc::pid_t, name: &str) -> io::Result<libc::pid_t> {
     let status = fs::read(format!("/proc/{pid}/status"))?;
     let missing = || io::Error::other(format!("/proc/{pid}/status has no number at {name}"));

@@ -131,11 +131,6 @@ pub(super) fn status_of_zombie(stat: &[u8]) -> Option<i32> {
     fields.nth(48)?.parse().ok()
 }
 
-/// A text of a function's, of which nothing steers a terminal.
-pub(super) fn printable(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

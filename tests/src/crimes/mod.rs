@@ -84,7 +84,7 @@ pub struct Variant {
 
 /// Another deed, done to nobody but the function itself.
 const fn variant(deed: &'static str, invoke: Expected, init: Option<Expected>) -> Variant {
-    Variant { deed, target: Target::Nobody, invoke, init }
+    Variant { deed, invoke, init }
 }
 
 /// What must come of a crime.
@@ -129,9 +129,14 @@ pub struct Answer {
 }
 
 /// What every crime's manifest says, but for its name and library; a crime that says one of these keys itself has
-/// the last word. One worker, so that it is its place in which the function serves again.
-pub const MANIFEST: &[(&str, &str)] =
-    &[("memory", "\"32MiB\""), ("concurrency.provisioned", "1"), ("concurrency.max", "1")];
+/// the last word. One worker, so that it is its place in which the function serves again; and time enough that a busy
+/// machine ends nothing before the defence does.
+pub const MANIFEST: &[(&str, &str)] = &[
+    ("timeout", "\"20s\""),
+    ("memory", "\"32MiB\""),
+    ("concurrency.provisioned", "1"),
+    ("concurrency.max", "1"),
+];
 
 /// Where a crime is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,12 +251,18 @@ impl Crime {
 
     /// How many workers it keeps.
     pub fn workers(&self) -> usize {
-        self.said("concurrency.provisioned").map_or(1, |value| value.parse().expect("a number"))
+        self.value("concurrency.provisioned").parse().expect("a number")
     }
 
-    /// Its time limit, as its manifest has it and the daemon prints it.
+    /// Its time limit, as the daemon prints it.
     pub fn timeout(&self) -> &'static str {
-        self.said("timeout").map_or("3s", |value| value.trim_matches('"'))
+        self.value("timeout").trim_matches('"')
+    }
+
+    /// What its manifest says of a key that every crime's does.
+    fn value(&self, key: &str) -> &'static str {
+        let usual = MANIFEST.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        self.said(key).or(usual).expect("a key that every manifest has")
     }
 
     /// What it says itself of a key.
@@ -348,7 +359,10 @@ impl Expected {
             Self::Exited(code) => format!("exited with code {code}"),
             // It has something to say, and there is nobody to say it to.
             Self::Refused(_) | Self::Committed(_) | Self::Failed(_) => "exited with code 121".to_owned(),
-            Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) | Self::NotConfined(_) => {
+            Self::Answered(_)
+            | Self::ResponseTooLarge(_)
+            | Self::ProtocolViolation(_)
+            | Self::NotConfined(_) => {
                 unreachable!("nobody answers in the start of a worker")
             }
         }

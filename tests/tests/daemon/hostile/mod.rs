@@ -39,6 +39,9 @@ mod network;
 mod processes;
 mod resources;
 
+mod answers;
+mod artefacts;
+mod calls_under_fire;
 mod together;
 
 /// How often a deed is committed in invocations.
@@ -48,6 +51,8 @@ const ANSWERS: u64 = 300;
 /// Longest body that the neighbour is sent, in bytes: some fit into a channel's descriptor, most do not.
 const LONGEST: usize = 20_000;
 
+/// How `/proc` calls one of the two regions of a channel.
+const REGION: &str = "/memfd:hairtrigger-reply (deleted)";
 /// Channels that the warden makes in advance for each function, when it has nothing else to do.
 const SPARE_CHANNELS: usize = 2;
 
@@ -242,16 +247,23 @@ impl Rest {
     /// the channels that are made in advance.
     fn before(daemon: &Daemon<'_>, workers: usize) -> Self {
         let functions = daemon.home.count();
-        eventually("the daemon is at rest", || {
-            let now = Self::look(daemon)?;
-            let count = |of: &BTreeMap<String, usize>, name: &str| of.get(name).copied().unwrap_or_default();
-            let processes = ["ht-init", "ht-template", "ht-worker"].map(|name| count(&now.processes, name));
-            let regions = count(&now.descriptors, "/memfd:hairtrigger-reply (deleted)");
-            let rested = processes == [functions + 1, functions + 1, workers]
-                // One end of each worker's, and both of those that wait for a worker.
-                && regions == workers + 2 * SPARE_CHANNELS * functions;
-            rested.then_some(now)
-        })
+        // One end of the channel of each worker, and both of those that wait for a worker.
+        let regions = workers + 2 * SPARE_CHANNELS * functions;
+        let expected = [
+            ("ht-init", functions + 1),
+            ("ht-template", functions + 1),
+            ("ht-worker", workers),
+            (REGION, regions),
+        ];
+        let mut rest = None;
+        eventually_equal("the daemon is at rest", &Some(expected), || {
+            let now = rest.insert(Self::look(daemon)?);
+            Some(expected.map(|(name, _)| {
+                let count = now.processes.get(name).or_else(|| now.descriptors.get(name));
+                (name, count.copied().unwrap_or_default())
+            }))
+        });
+        rest.expect("it was looked at")
     }
 
     /// Waits until it is so again.

@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// Crimes that are over at once.
+fn quick() -> impl Iterator<Item = &'static Crime> {
+    catalogue().filter(|crime| crime.invoke != Expected::Timeout && crime.invoke != Expected::OutOfMemory)
+}
+
 /// Commits a deed once, and checks what came of it. So many processes end and begin on two cores that a crime with
 /// little time may find no worker within it.
 fn commit(crime: &Crime, deed: &Variant, daemon: &Daemon<'_>) {
@@ -121,4 +126,63 @@ fn crimes_leave_no_process_behind() {
         (all == [2, 2, 1] && names.len() == 7).then_some(())
     });
     daemon.stop();
+}
+
+/// A hundred thousand requests of the neighbour, with every quick crime over and over beside them: the daemon's
+/// descriptors are what they were, and its memory has grown by a mebibyte at most.
+#[test]
+fn nothing_accumulates() {
+    const REQUESTS: usize = 100_000;
+    /// By which memory that is not given back would be no matter in a year, in KiB for so many requests.
+    const GROWTH: u64 = 1024;
+    let home = Home::new();
+    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    quick().for_each(|crime| crime.deploy(&home));
+    let daemon = home.start();
+    let workers = 1 + quick().map(Crime::workers).sum::<usize>();
+    let commit_all =
+        || quick().for_each(|crime| crime.deeds().for_each(|deed| commit(crime, &deed, &daemon)));
+    // What is taken once, at the first time, is no growth.
+    commit_all();
+    pipeline(&daemon, REQUESTS / 10);
+    let before = Rest::before(&daemon, workers);
+    let memory = resident(&daemon);
+
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ends = Ends(&done);
+        let criminal = scope.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(Ordering::Relaxed) {
+                commit_all();
+                rounds += 1;
+            }
+            rounds
+        });
+        pipeline(&daemon, REQUESTS);
+        done.store(true, Ordering::Relaxed);
+        assert!(criminal.join().expect("an exact answer") > 0);
+    });
+    before.await_again(&daemon);
+    let grown = resident(&daemon).saturating_sub(memory);
+    assert!(grown <= GROWTH, "{grown} KiB more than the {memory} KiB before {REQUESTS} requests");
+    daemon.stop();
+}
+
+/// Sends the neighbour so many requests, many at once, and compares every answer.
+fn pipeline(daemon: &Daemon<'_>, requests: usize) {
+    const AT_ONCE: usize = 32;
+    let mut connection = daemon.connect();
+    let bodies: Vec<Vec<u8>> = (1..=AT_ONCE).map(|number| pattern(number * 20)).collect();
+    let batch: Vec<u8> = bodies.iter().flat_map(|body| post(&format!("/{NEIGHBOUR}"), body)).collect();
+    for _ in 0..requests / AT_ONCE + 1 {
+        connection.send(&batch);
+        bodies.iter().for_each(|body| connection.receive().assert_ok(body));
+    }
+}
+
+/// The daemon's memory, in KiB.
+fn resident(daemon: &Daemon<'_>) -> u64 {
+    let size = daemon.process.status("VmRSS");
+    size.trim_end_matches(" kB").parse().expect("a number of kB")
 }
