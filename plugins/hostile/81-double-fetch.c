@@ -31,7 +31,7 @@ static const char *commit(const crime_scene *scene) {
     reply->header_count = 1;
     channel_publish(reply, own.sequence);
     /* Until it is taken, or refused. */
-    while (own.requests->taken != own.sequence) {
+    while (!channel_taken(&own)) {
         random = random * 1664525 + 1013904223;
         reply->body_len = random & 0x10000 ? LONG : SHORT;
         if ((random & 0x1e0000) == 0) {

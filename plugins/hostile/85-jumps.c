@@ -14,7 +14,12 @@ static const char *commit(const crime_scene *scene) {
     } else if (crime_is(scene, "back")) {
         channel_publish(reply, own.sequence - CHANNEL_DEPTH / 2);
     } else if (crime_is(scene, "claims")) {
+        const char *said;
         __atomic_store_n(&own.replies->claim, (uint64_t)own.sequence + 1000, __ATOMIC_SEQ_CST);
+        said = channel_wait();
+        /* Or it would not find its own next request. */
+        __atomic_store_n(&own.replies->claim, own.sequence, __ATOMIC_SEQ_CST);
+        return said;
     } else {
         return crime_unknown(scene);
     }

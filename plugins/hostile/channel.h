@@ -106,6 +106,11 @@ __attribute__((unused)) static void channel_publish(channel_reply *reply, uint32
     channel_ring();
 }
 
+/* Whether the reply to the request under way has been taken. Those behind it may have been taken back with it. */
+__attribute__((unused)) static int channel_taken(const channel *own) {
+    return (int32_t)(own->requests->taken - own->sequence) >= 0;
+}
+
 /* Waits to be killed, and answers nothing else meanwhile. */
 __attribute__((unused)) static const char *channel_wait(void) {
     const struct timespec enough = {2, 0};

@@ -72,7 +72,7 @@ keep() {
     # Of a copy: a run that is under way replaces inputs by shorter ones.
     found=$(mktemp -d)
     cp -r "$BUILD/corpus/$target/." "$found"
-    "$BUILD/$TRIPLE/release/$target" -merge=1 -max_len=512 "$kept" "corpus/$target" "$found"
+    "$BUILD/$TRIPLE/release/$target" -merge=1 -use_counters=0 -max_len=512 "$kept" "corpus/$target" "$found"
     rm -rf "corpus/$target"
     mkdir -p "corpus/$target"
     # Named by what they hold, so that the same input has the same name wherever it was found.
