@@ -3,10 +3,6 @@
 use hairtrigger_tests::http::Response;
 use serde_json::Value;
 
-/// What the neighbour's manifest says: with many functions that all want a processor at once, its turn may be long in
-/// coming.
-pub(super) const NEIGHBOURS_MANIFEST: &str = "timeout = \"20s\"\nconcurrency.max = 1";
-
 /// That a sentence can be printed as it is.
 pub(super) fn is_printable(sentence: &str) -> bool {
     !sentence

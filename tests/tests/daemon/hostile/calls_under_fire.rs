@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hairtrigger_sandbox::policy::table::{Condition, POLICY, Rule};
 
-use super::answers::{NEIGHBOURS_MANIFEST, outcome};
+use super::answers::outcome;
 use super::*;
 
 /// How long it takes, in seconds, if nobody says otherwise.

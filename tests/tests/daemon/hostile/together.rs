@@ -136,7 +136,7 @@ fn nothing_accumulates() {
     /// By which memory that is not given back would be no matter in a year, in KiB for so many requests.
     const GROWTH: u64 = 1024;
     let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    home.add(NEIGHBOUR, &echo(), NEIGHBOURS_MANIFEST);
     quick().for_each(|crime| crime.deploy(&home));
     let daemon = home.start();
     let workers = 1 + quick().map(Crime::workers).sum::<usize>();

@@ -9,7 +9,7 @@ use std::thread;
 use hairtrigger_tests::artefacts;
 use serde_json::Value;
 
-use super::answers::{NEIGHBOURS_MANIFEST, is_printable};
+use super::answers::is_printable;
 use super::*;
 
 mod damaged;
