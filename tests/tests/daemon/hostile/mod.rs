@@ -275,6 +275,11 @@ fn the_catalogue_is_complete() {
     );
     let numbers: Vec<u32> = catalogue().map(|crime| crime.number).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "by number, each once: {numbers:?}");
+    let table = hairtrigger_tests::artefacts::workspace().join("plugins/hostile/README.md");
+    let table = fs::read_to_string(&table).expect("the crimes have a table");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, named, "one row a crime in plugins/hostile/README.md, in order");
     let chapters = [
         filesystem::TESTED,
         network::TESTED,
