@@ -84,7 +84,8 @@ impl Outcome {
             Ending::Fault { signal } => Self::Fault { signal },
             Ending::OutOfMemory => Self::OutOfMemory,
             Ending::Exited { code } => Self::Exited { code },
-            Ending::Killed => if_killed,
+            // One that is late has no invocation yet.
+            Ending::Killed | Ending::Late => if_killed,
         }
     }
 

@@ -8,7 +8,8 @@
  * crime_committed, "refused: …" through crime_refused. It is committed by each invocation, except that of a path
  * that ends in /fine, which answers "fine": so one can see that the function serves again. With the variable
  * CRIME_AT=init in its environment it is committed by init instead, and CRIME_AT=constructor before that, while
- * the plugin is loaded; what it has to say is then init's reason to fail.
+ * the plugin is loaded; what it has to say is then init's reason to fail. CRIME_AT=start commits it in each worker
+ * before that serves, which ends a worker that has anything to say.
  *
  * A crime of several deeds does the one that the last segment of the path names, behind the function's own, and
  * without one its first. What it is to be done to, where that is somebody else's, stands in the query: a port, a
@@ -186,12 +187,17 @@ static int crime_at(const char *when) {
         ht_log_text(host, HT_LOG_ERROR, told);                                                             \
         return 1;                                                                                          \
     }                                                                                                      \
+    static int32_t crime_start(const ht_host *host, void *state) {                                         \
+        const crime_scene scene = crime_look(host, NULL, NULL);                                            \
+        (void)state;                                                                                       \
+        return crime_at("start") && commit(&scene) != NULL;                                                \
+    }                                                                                                      \
     static int32_t crime_invoke(const ht_host *host, void *state, ht_invocation *invocation,               \
                                 const ht_request *request) {                                               \
         const crime_scene scene = crime_look(host, invocation, request);                                   \
         (void)state;                                                                                       \
         return ht_write_text(host, invocation, crime_is(&scene, "fine") ? "fine" : commit(&scene));        \
     }                                                                                                      \
-    HT_FUNCTION_WITH(crime_init, NULL, crime_invoke, NULL)
+    HT_FUNCTION_WITH(crime_init, crime_start, crime_invoke, NULL)
 
 #endif

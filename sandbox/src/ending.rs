@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use crate::limits::WORKER_START_TIMEOUT;
+
 /// How a worker exits that could not start: its channel, its own restrictions or the plugin's `worker_start`
 /// failed.
 pub const EXIT_WORKER_START: i32 = 121;
+
+/// How the dynamic linker exits that finds a contradiction in a file, after it has said which.
+pub(crate) const LOADER_GAVE_UP: i32 = 127;
 
 /// What ended a worker or a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,9 @@ pub enum Ending {
     },
     /// The daemon killed it.
     Killed,
+    /// The daemon killed it because it was not ready in time: what the function does at a worker's start takes too
+    /// long.
+    Late,
 }
 
 /// A denied system call.
@@ -53,6 +61,8 @@ pub struct Circumstances {
     pub denied: Option<i32>,
     /// Whether the daemon sent SIGKILL for a reason of its own.
     pub killed: bool,
+    /// Whether the warden sent SIGKILL because its start took too long.
+    pub late: bool,
     /// Whether the kernel counted an out-of-memory kill in its group.
     pub oom_killed: bool,
 }
@@ -69,6 +79,7 @@ impl Ending {
         match libc::WTERMSIG(status) {
             libc::SIGKILL if known.oom_killed => Self::OutOfMemory,
             libc::SIGKILL if known.killed => Self::Killed,
+            libc::SIGKILL if known.late => Self::Late,
             libc::SIGSYS => Self::Violation(Syscall { number: None }),
             signal => Self::Fault { signal },
         }
@@ -84,6 +95,7 @@ impl fmt::Display for Ending {
             Self::OutOfMemory => f.write_str("used more than its memory limit"),
             Self::Exited { code } => write!(f, "exited with code {code}"),
             Self::Killed => f.write_str("was killed by the daemon"),
+            Self::Late => write!(f, "was not ready within {WORKER_START_TIMEOUT:?}"),
         }
     }
 }
@@ -93,7 +105,7 @@ pub fn signal_name(signal: i32) -> String {
     let known = match signal {
         libc::SIGSEGV => "SIGSEGV (an invalid memory access or a stack overflow)",
         libc::SIGABRT => "SIGABRT (it aborted)",
-        libc::SIGBUS => "SIGBUS (an invalid memory access)",
+        libc::SIGBUS => "SIGBUS (an invalid memory access, or a file that was cut short while it was mapped)",
         libc::SIGFPE => "SIGFPE (an arithmetic fault)",
         libc::SIGILL => "SIGILL (an illegal instruction)",
         libc::SIGTRAP => "SIGTRAP (a trap)",
@@ -112,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_denied_call_wins_over_the_kill_that_followed() {
-        let known = Circumstances { denied: Some(41), killed: true, oom_killed: false };
+        let known = Circumstances { denied: Some(41), killed: true, ..Default::default() };
         let ending = Ending::from_wait_status(libc::SIGKILL, known);
         assert_eq!(ending.to_string(), "made the denied system call socket");
     }
@@ -123,6 +135,10 @@ mod tests {
         let by_kernel = Circumstances { oom_killed: true, ..Default::default() };
         assert_eq!(Ending::from_wait_status(libc::SIGKILL, by_us), Ending::Killed);
         assert_eq!(Ending::from_wait_status(libc::SIGKILL, by_kernel), Ending::OutOfMemory);
+        let late = Circumstances { late: true, ..Default::default() };
+        assert_eq!(Ending::from_wait_status(libc::SIGKILL, late), Ending::Late);
+        let unloaded = Circumstances { late: true, killed: true, ..Default::default() };
+        assert_eq!(Ending::from_wait_status(libc::SIGKILL, unloaded), Ending::Killed);
         let unknown = Ending::from_wait_status(libc::SIGKILL, Circumstances::default());
         assert_eq!(unknown, Ending::Fault { signal: libc::SIGKILL });
     }

@@ -178,7 +178,8 @@ pub const GROW_AFTER: Duration = Duration::from_millis(1);
 pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 /// A worker that ends earlier than this after its start, without having served, counts as stillborn.
 pub const STILLBORN_AGE: Duration = Duration::from_secs(1);
-/// So many stillborn workers in a row hold further starts back.
+/// So many stillborn workers in a row hold further starts back, and so many templates in a row that end before they
+/// have a worker that serves have requests refused until the next is loaded.
 pub const MAX_STILLBORN: u32 = 3;
 /// How long after a start that came to nothing through no fault of the worker the next is made.
 pub const START_AGAIN: Duration = Duration::from_millis(20);

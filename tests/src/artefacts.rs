@@ -58,8 +58,8 @@ pub fn cargo_apart(package: &str, subcommand: &str) -> Command {
     command
 }
 
-/// A function in C or C++, compiled against the header that authors are given. `source` is relative to the
-/// workspace.
+/// A function in C or C++, compiled against the header that authors are given, or in one file of Rust. `source` is
+/// relative to the workspace.
 pub fn function(source: &str) -> PathBuf {
     once(source, || compile(&workspace().join(source)))
 }
@@ -132,33 +132,42 @@ fn compile(source: &Path) -> PathBuf {
     let name = source.file_stem().and_then(OsStr::to_str).expect("sources have plain names");
     let (to, fresh) =
         (folder.join(format!("{name}.so")), folder.join(format!("{name}.{}", std::process::id())));
-    let (compiler, standard) = match source.extension().and_then(OsStr::to_str) {
-        Some("cpp") => ("c++", "-std=c++17"),
-        _ => ("cc", "-std=c11"),
+    let mut compiler = match source.extension().and_then(OsStr::to_str) {
+        Some("rs") => rust_compiler(),
+        Some("cpp") => c_compiler("c++", "-std=c++17"),
+        _ => c_compiler("cc", "-std=c11"),
     };
-    let output = Command::new(compiler)
-        .args([
-            standard,
-            "-O1",
-            "-g",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-fPIC",
-            "-shared",
-            "-fvisibility=hidden",
-        ])
-        .arg("-I")
-        .arg(workspace().join("abi/include"))
-        .arg("-o")
-        .arg(&fresh)
-        .arg(source)
-        .output();
-    let output = output
-        .unwrap_or_else(|error| panic!("cannot run {compiler} ({error}); install one (build-essential)"));
+    let output = compiler.arg("-o").arg(&fresh).arg(source).output();
+    let name = compiler.get_program().display();
+    let output = output.unwrap_or_else(|error| {
+        panic!("cannot run {name} ({error}); install one (build-essential, a Rust toolchain)")
+    });
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{compiler} failed on {}:\n{said}", source.display());
+    assert!(output.status.success(), "{name} failed on {}:\n{said}", source.display());
     // Another run may be using the old one.
     fs::rename(&fresh, &to).expect("a file can be renamed within its folder");
     to
+}
+
+fn c_compiler(name: &str, standard: &str) -> Command {
+    let mut command = Command::new(name);
+    command.args([
+        standard,
+        "-O1",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fPIC",
+        "-shared",
+        "-fvisibility=hidden",
+    ]);
+    command.arg("-I").arg(workspace().join("abi/include"));
+    command
+}
+
+fn rust_compiler() -> Command {
+    let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-D", "warnings"]);
+    command
 }

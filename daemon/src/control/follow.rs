@@ -159,6 +159,10 @@ impl Control<'_> {
                 Effect::Route(routing, most_connections) => {
                     self.tell_all(|| ToShard::Route { routing: Arc::clone(&routing), most_connections });
                 }
+                Effect::Refuse(function, reason) => {
+                    let reason: Arc<str> = reason.into();
+                    self.tell_all(|| ToShard::LoadFailed { function, reason: Arc::clone(&reason) });
+                }
                 Effect::Retire(function) => self.tell_all(|| ToShard::Retire { function }),
                 Effect::Unload(function) => self.sandbox.unload(function),
                 Effect::Forget(function) => self.holds.forget(function),

@@ -15,7 +15,7 @@ use std::time::Instant;
 use hairtrigger_sandbox::FunctionSpec;
 use hairtrigger_sandbox::limits::{
     DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
-    MAX_VERSIONS,
+    MAX_STILLBORN, MAX_VERSIONS,
 };
 use tokio::sync::oneshot;
 
@@ -36,6 +36,8 @@ pub(super) enum Effect {
     Load(FunctionSpec),
     /// Tell every shard where requests go, and how many connections each may have.
     Route(Arc<Routing>, usize),
+    /// Tell every shard why requests to a version are refused, until it is loaded the next time.
+    Refuse(u32, String),
     /// Tell every shard that a version retires.
     Retire(u32),
     /// End a version's template.
@@ -66,6 +68,8 @@ struct Entry {
     asked: bool,
     /// It has a template.
     template: bool,
+    /// Templates in a row that ended before they had a worker that served.
+    barren: u32,
     /// Requests to it are answered, or will be soon: it was loaded once, and the last load did not fail.
     serves: bool,
     /// It could take over.
@@ -227,6 +231,7 @@ impl Versions {
             standing: Standing::Coming,
             asked: false,
             template: false,
+            barren: 0,
             serves: false,
             ready: false,
             begun: Instant::now(),
@@ -283,6 +288,9 @@ impl Versions {
 
     /// A version has a worker that serves.
     pub(super) fn worker_ready(&mut self, key: u32) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.barren = 0;
+        }
         self.proven(key);
     }
 
@@ -308,7 +316,8 @@ impl Versions {
         }
     }
 
-    /// A loaded version's template is gone. Returns whether it must be loaded again.
+    /// A loaded version's template is gone. Returns whether it must be loaded again. Requests wait for that, but not for
+    /// one whose templates end time and again before anything comes of them.
     pub(super) fn template_gone(&mut self, key: u32, why: &str) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.template = false;
@@ -323,7 +332,13 @@ impl Versions {
                 false
             }
             // Somebody may still wait for its workers.
-            Standing::Present | Standing::Retiring(_) => true,
+            Standing::Present | Standing::Retiring(_) => {
+                entry.barren += 1;
+                if entry.barren >= MAX_STILLBORN {
+                    self.effects.push(Effect::Refuse(key, why.to_owned()));
+                }
+                true
+            }
         }
     }
 
@@ -332,7 +347,14 @@ impl Versions {
         let Some(entry) = self.entries.get(&key) else { return };
         match entry.standing {
             Standing::Coming => self.give_up(key, reason),
-            Standing::Present => self.failed(key, reason),
+            Standing::Present => {
+                // Each shard says so, and says it again after each hold.
+                if entry.failure.as_deref() != Some(reason) {
+                    let name = &entry.deployed.manifest.name;
+                    self.effects.push(Effect::Say(format!("Function {name} does not serve: {reason}.")));
+                }
+                self.failed(key, reason);
+            }
             Standing::Retiring(_) => {}
         }
     }

@@ -85,12 +85,16 @@ impl Shard {
                 return;
             }
         }
+        let now = self.now;
         let Some(entry) = self.functions.get_mut(function) else { return };
+        if let Some(reason) = entry.held_for(now).map(Arc::clone) {
+            self.answer_caller(caller, &Outcome::InitFailed { reason });
+            return;
+        }
         if entry.queue.len() >= entry.profile.queue {
             self.answer_caller(caller, &Outcome::Throttled);
             return;
         }
-        let now = self.now;
         entry.queue.push_back((caller, now));
         if let Some(exchange) = self.exchange(caller) {
             exchange.stamps.queued = now;
@@ -368,7 +372,6 @@ impl Shard {
         }
         let (flight, lasted) = live.first_ended(*now, timeout);
         let more = !live.flights.is_empty();
-        entry.stillborn = 0;
         entry.served(lasted);
         if !unread {
             entry.release(id, *now);
@@ -477,10 +480,12 @@ impl Shard {
         if function.is_some_and(|function| self.has_patience(Caller::Connection(key), function)) {
             return;
         }
+        let mut outcome = Outcome::Overloaded;
         if let Some(entry) = function.and_then(|function| self.functions.get_mut(function)) {
             entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
+            outcome = entry.waited_in_vain();
         }
-        self.answer_outcome(key, &Outcome::Overloaded, true);
+        self.answer_outcome(key, &outcome, true);
     }
 }
 

@@ -178,6 +178,8 @@ pub(crate) struct Function {
     pub(crate) stillborn: u32,
     /// No worker is started before then.
     pub(crate) held_until: u64,
+    /// Why its workers end before they can serve, from when that is certain until one has answered something.
+    pub(crate) failing: Option<Arc<str>>,
     pub(crate) growth_timer: bool,
     /// Whether the times of every invocation are wanted, whatever the client asks for.
     measured: bool,
@@ -222,6 +224,7 @@ impl Function {
             handed_since: 0,
             stillborn: 0,
             held_until: 0,
+            failing: None,
             growth_timer: false,
             measured,
             loaded_at: 0,
@@ -238,6 +241,24 @@ impl Function {
         let counts = self.pool.counts();
         let starts = counts.starting > 0 || matches!(self.status, Status::Loading);
         starts && counts.idle + counts.busy == 0
+    }
+
+    /// Why nobody will serve before further starts are made, if that is so.
+    pub(crate) fn held_for(&self, now: u64) -> Option<&Arc<str>> {
+        self.failing.as_ref().filter(|_| self.held_until > now && self.staff() == 0)
+    }
+
+    /// What a request is told that has waited for a worker as long as it may.
+    pub(crate) fn waited_in_vain(&self) -> Outcome {
+        match &self.failing {
+            Some(reason) => Outcome::InitFailed { reason: Arc::clone(reason) },
+            None => Outcome::Overloaded,
+        }
+    }
+
+    /// Its workers can serve, as far as anybody knows.
+    pub(crate) fn is_well(&mut self) {
+        (self.stillborn, self.failing) = (0, None);
     }
 
     /// Workers that serve or will.
@@ -447,9 +468,10 @@ impl Function {
         Some(Begun { worker, file, span })
     }
 
-    /// Takes note of how long an invocation kept its worker. Short ones may wait in a busy worker's
+    /// Takes note of an invocation, and of how long it kept its worker. Short ones may wait in a busy worker's
     /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
     pub(crate) fn served(&mut self, lasted: u64) {
+        self.is_well();
         self.service = (self.service * (SERVICE_WEIGHT - 1) + lasted) / SERVICE_WEIGHT;
         self.served = self.served.saturating_add(1);
         if self.served < ENOUGH_SERVED {

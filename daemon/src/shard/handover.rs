@@ -325,10 +325,12 @@ impl Shard {
         if self.has_patience(Caller::Parcel(key), function) {
             return;
         }
+        let mut outcome = Outcome::Overloaded;
         if let Some(entry) = self.functions.get_mut(function) {
             entry.queue.retain(|(waiting, _)| *waiting != Caller::Parcel(key));
+            outcome = entry.waited_in_vain();
         }
-        self.return_parcel(key, Err(Outcome::Overloaded));
+        self.return_parcel(key, Err(outcome));
     }
 
     /// Gives a parcel's request to a third shard.

@@ -109,7 +109,6 @@ impl Shard {
         live.reading = true;
         let file = answer.response.bytes.try_reserve_exact(span.length + answer.tail.len()).ok();
         let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
-        entry.stillborn = 0;
         entry.served(lasted);
         if let Some(file) = file {
             self.start(Transfer::File { cargo: Cargo::Reply { caller, answer }, holder, file, span });

@@ -99,7 +99,7 @@ impl Shard {
         if let Some(entry) = self.functions.get_mut(function) {
             entry.status = Status::Ready;
             entry.loaded_at = self.now;
-            entry.stillborn = 0;
+            entry.is_well();
             entry.held_until = 0;
         }
         self.want_workers(function);
@@ -182,7 +182,9 @@ impl Shard {
     /// that cannot start workers.
     fn died_young(&mut self, function: u32, ending: Ending) {
         let Some(entry) = self.functions.get_mut(function) else { return };
-        entry.stillborn += 1;
+        // One that was late has cost more time than several that ended at once.
+        entry.stillborn =
+            if ending == Ending::Late { MAX_STILLBORN.max(entry.stillborn + 1) } else { entry.stillborn + 1 };
         if entry.stillborn < MAX_STILLBORN || !matches!(entry.status, Status::Ready) {
             return;
         }
@@ -190,6 +192,7 @@ impl Shard {
         let hold = (START_HOLD * 2_u32.pow(doublings)).min(START_HOLD_MAX);
         entry.held_until = self.now + nanoseconds(hold);
         let reason: Arc<str> = format!("its workers end before they can serve: the last one {ending}").into();
+        entry.failing = Some(Arc::clone(&reason));
         self.report.tell(FromShard::Failing { function, reason: Arc::clone(&reason) });
         self.refuse_queue(function, &Outcome::InitFailed { reason });
     }

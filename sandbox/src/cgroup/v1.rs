@@ -73,8 +73,13 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
-        let directory = self.memory.join(format!("w{index}"));
-        Leaf { directory, oom_file: "memory.oom_control", limit: limit_memory }
+        Leaf {
+            directory: self.memory.join(format!("w{index}")),
+            home: self.memory.clone(),
+            outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
+            oom_file: "memory.oom_control",
+            limit: limit_memory,
+        }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use ::landlock::RulesetCreated;
+
 use super::confine::{confine, not_dumpable};
 use super::plugin::Plugin;
 use super::root::function_directory;
@@ -9,7 +11,6 @@ use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
 use crate::level::Level;
-use crate::limits::MAX_LOAD_MESSAGE;
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
@@ -59,17 +60,18 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
     let plugin = match Plugin::load(&function_directory(assignment).join(&assignment.library)) {
         Ok(plugin) => plugin,
         Err(why) => {
-            let length = why.len().min(MAX_LOAD_MESSAGE) as u64;
-            control(Control::LoadFailed, why.as_ptr() as u64, length);
+            control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
             exit(EXIT_SETUP);
         }
     };
-    let domain = landlock::nothing();
-    if let Err(error) = restrict_after_init(programs, assignment.level) {
-        let why = format!("could not restrict itself after init: {error}");
-        control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
-        exit(EXIT_SETUP);
-    }
+    let domain = match restrict_after_init(programs, assignment.level) {
+        Ok(domain) => domain,
+        Err(error) => {
+            let why = format!("could not restrict itself after init: {error}");
+            control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
+            exit(EXIT_SETUP);
+        }
+    };
     // The kernel reaps the workers: nobody asks this process about them.
     // SAFETY: ignoring a signal has no preconditions.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -89,9 +91,11 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
     }
 }
 
-/// Best effort by nature: a hostile init could have kept this from working, and what was installed before
-/// it was loaded stands regardless.
-fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<()> {
+/// The domain that each worker takes, and what is dropped after init. Best effort by nature: a hostile init could
+/// have kept this from working, and what was installed before it was loaded stands regardless. One that leaves no
+/// descriptor for the domain ends here, where the reason can be told, and not in its workers.
+fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<RulesetCreated> {
+    let domain = landlock::nothing()?;
     if !level.has_namespaces() {
         // Until now the warden might have had to read why the plugin was refused.
         not_dumpable()?;
@@ -100,5 +104,5 @@ fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<()> {
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
     crate::sys::check(result.into())?;
     compile::install(&programs.after_init, false)?;
-    Ok(())
+    Ok(domain)
 }

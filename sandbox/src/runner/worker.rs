@@ -1,5 +1,7 @@
 //! A worker: forked from the template, one channel, one invocation at a time.
 
+use ::landlock::RulesetCreated;
+
 use super::confine::die_with_parent;
 use super::host::{self, Arena, Current};
 use super::plugin::Plugin;
@@ -12,12 +14,7 @@ use crate::policy::Control;
 use crate::setup::Assignment;
 
 /// Runs until it is killed.
-pub(super) fn run(
-    plugin: &Plugin,
-    geometry: Geometry,
-    domain: std::io::Result<::landlock::RulesetCreated>,
-    assignment: &Assignment,
-) -> ! {
+pub(super) fn run(plugin: &Plugin, geometry: Geometry, domain: RulesetCreated, assignment: &Assignment) -> ! {
     set_name(c"ht-worker");
     if !assignment.level.has_namespaces() {
         // The guardian sees to this. Should somebody kill it together with the daemon, the template dies of that,
@@ -28,7 +25,7 @@ pub(super) fn run(
         exit(EXIT_WORKER_START);
     }
     // Its own domain: the template may still signal it, its siblings may not.
-    if domain.and_then(landlock::enforce).is_err() {
+    if landlock::enforce(domain).is_err() {
         exit(EXIT_WORKER_START);
     }
     let Ok(mut channel) = WorkerEnd::open(geometry) else { exit(EXIT_WORKER_START) };

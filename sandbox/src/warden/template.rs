@@ -35,8 +35,8 @@ pub(super) struct WorkerRecord {
     pub(super) leaf_oom_kills: u64,
     /// The call it was killed for.
     pub(super) denied: Option<i32>,
-    /// The daemon killed it.
-    pub(super) killed: bool,
+    /// The daemon killed it, for its start took too long.
+    pub(super) late: bool,
     /// Until it is ready.
     pub(super) starting: Option<Starting>,
     pub(super) signals: Signals,
@@ -267,7 +267,7 @@ impl Template {
             let Some(worker) = self.workers.get_mut(&pid) else { continue };
             // The pid may be a later worker's by now.
             if worker.starting.as_ref().is_some_and(|starting| starting.deadline == deadline) {
-                worker.killed = true;
+                worker.late = true;
                 let _ = sys::kill(worker.pidfd.as_fd());
                 let name = &self.spec.name;
                 return Some(format!(

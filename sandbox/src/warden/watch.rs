@@ -353,7 +353,8 @@ impl Watch {
         let leaf_oom_kills = record.leaf.as_ref().map_or(0, Leaf::oom_kills);
         let known = Circumstances {
             denied: record.denied,
-            killed: template.killed || record.killed,
+            killed: template.killed,
+            late: record.late,
             oom_killed: leaf_oom_kills > record.leaf_oom_kills || slot_oom_kills > template.slot_oom_kills,
         };
         template.slot_oom_kills = slot_oom_kills;
@@ -375,6 +376,7 @@ impl Watch {
         let known = Circumstances {
             denied: template.denied,
             killed: template.killed || template.timed_out,
+            late: false,
             oom_killed: template.slot_oom_kills() > template.slot_oom_kills,
         };
         let ending = status_of(template.pidfd.as_fd(), known);
@@ -452,7 +454,7 @@ fn status_of(pidfd: std::os::fd::BorrowedFd<'_>, known: Circumstances) -> Ending
 
 /// Wait status of a process that has ended and is not reaped, as its `stat` gives it.
 fn status_of_zombie(pid: libc::pid_t) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = sys::process_file(pid, "stat").ok()?;
     // Behind the name, which may contain anything: the state, field 3, and the status, field 52.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split_whitespace();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::artefacts;
 use crate::daemon::Daemon;
 use crate::home::Home;
+use crate::http::{get, post};
 
 pub mod calls;
 pub mod exits;
@@ -41,10 +42,14 @@ pub enum Layer {
 /// One function of `plugins/hostile/`.
 #[derive(Clone, Copy, Debug)]
 pub struct Crime {
-    /// Its number in the catalogue; unique.
+    /// Its number in the catalogue.
     pub number: u32,
     /// Its name: that of its source, and of the function.
     pub name: &'static str,
+    /// What its source is written in, as the end of its name.
+    pub extension: &'static str,
+    /// How many bytes of body it is sent.
+    pub body: usize,
     /// What its manifest says beyond [`MANIFEST`], a dotted key a line and no tables.
     pub manifest: &'static str,
     /// A symbolic link that is deployed with it: its name, and where it leads.
@@ -57,6 +62,8 @@ pub struct Crime {
     pub init: Option<Expected>,
     /// What comes of it in a constructor, while the plugin is loaded; the same as in init wherever it is looked at.
     pub constructor: bool,
+    /// Whether what comes of it in an invocation is looked at in the start of a worker as well.
+    pub start: bool,
     /// Its other deeds.
     pub variants: &'static [Variant],
     /// The layers that stop it: its own first, then those that still do when the ones before are off.
@@ -72,6 +79,11 @@ pub struct Variant {
     pub invoke: Expected,
     /// As [`Crime::init`].
     pub init: Option<Expected>,
+}
+
+/// Another deed, done to nobody but the function itself.
+const fn variant(deed: &'static str, invoke: Expected, init: Option<Expected>) -> Variant {
+    Variant { deed, invoke, init }
 }
 
 /// What must come of a crime.
@@ -97,6 +109,8 @@ pub enum Expected {
     ResponseTooLarge(&'static str),
     /// Wrote to its channel what no worker writes; the end of a sentence that begins "It gave …".
     ProtocolViolation(&'static str),
+    /// Keeps the runner from restricting itself further, for this reason, and so is not served.
+    NotConfined(&'static str),
 }
 
 /// The answer to an invocation.
@@ -130,6 +144,12 @@ pub enum At {
     Init,
     /// In a constructor.
     Constructor,
+    /// In the start of each worker.
+    Start,
+    /// In a resolver, before a constructor; by those that know of it.
+    Resolver,
+    /// In the template, whenever it is to fork a worker; by those that know of it.
+    Fork,
 }
 
 impl Crime {
@@ -137,12 +157,15 @@ impl Crime {
     pub const DEFAULT: Self = Self {
         number: 0,
         name: "",
+        extension: "c",
+        body: 0,
         manifest: "",
         link: None,
         target: Target::Nobody,
         invoke: Expected::Committed(""),
         init: None,
         constructor: false,
+        start: false,
         variants: &[],
         defence: &[],
     };
@@ -161,7 +184,7 @@ impl Crime {
 
     /// Its source, relative to the workspace.
     pub fn source(&self) -> String {
-        format!("plugins/hostile/{}.c", self.name)
+        format!("plugins/hostile/{}.{}", self.name, self.extension)
     }
 
     /// What was built of it.
@@ -182,17 +205,26 @@ impl Crime {
         format!("/{}{end}?{target}", self.name)
     }
 
+    /// The request that commits a deed.
+    pub fn request(&self, deed: &Variant, daemon: &Daemon<'_>) -> Vec<u8> {
+        let path = self.path(deed, daemon);
+        if self.body == 0 { get(&path).into() } else { post(&path, &vec![b'x'; self.body]) }
+    }
+
     /// Deploys it, to be committed by invocations of the function of its name.
     pub fn deploy(&self, home: &Home) {
         self.add(home, self.name, &[]);
     }
 
-    /// Deploys it under another name, to be committed when it is loaded. For whom that is, if anybody, is settled now.
+    /// Deploys it under another name, to be committed when it is loaded or its workers start. For whom that is, if anybody, is settled now.
     pub fn deploy_for_load(&self, home: &Home, name: &str, deed: &Variant, at: At, daemon: &Daemon<'_>) {
         let at = match at {
             At::Invoke => unreachable!("a load invokes nothing"),
             At::Init => "init",
             At::Constructor => "constructor",
+            At::Start => "start",
+            At::Resolver => "ifunc",
+            At::Fork => "fork",
         };
         let target = self.target.resolve(daemon, self.name);
         let environment = [("CRIME_AT", at), ("CRIME_DEED", deed.deed), ("CRIME_TARGET", &target)];
@@ -309,6 +341,23 @@ impl Expected {
                 "protocol_violation",
                 format!("gave {what}; look for a write beyond the bounds of its memory."),
             ),
+            Self::NotConfined(_) => unreachable!("all confinement stands when somebody is answered"),
+        }
+    }
+
+    /// How a worker ends that commits it in its start, behind "the last one ".
+    pub fn start_failure(&self) -> String {
+        match self {
+            Self::Violation(call) => format!("made the denied system call {call}"),
+            Self::Fault(signal) => format!("was ended by {signal}"),
+            Self::OutOfMemory => "used more than its memory limit".to_owned(),
+            Self::Timeout => "was not ready within 5s".to_owned(),
+            Self::Exited(code) => format!("exited with code {code}"),
+            // It has something to say, and there is nobody to say it to.
+            Self::Refused(_) | Self::Committed(_) | Self::Failed(_) => "exited with code 121".to_owned(),
+            Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) | Self::NotConfined(_) => {
+                unreachable!("nobody answers in the start of a worker")
+            }
         }
     }
 
@@ -323,6 +372,7 @@ impl Expected {
             Self::Timeout => "its initialisation took longer than 10s".to_owned(),
             Self::Exited(code) => format!("its initialisation exited with code {code}"),
             Self::Failed(code) => format!("init returned {code}"),
+            Self::NotConfined(why) => format!("could not restrict itself after init: {why}"),
             Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) => {
                 unreachable!("nobody answers while a plugin is loaded")
             }
@@ -354,8 +404,11 @@ pub fn sources() -> Vec<String> {
     let folder = artefacts::workspace().join("plugins/hostile");
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let names = files.map(|file| file.expect("the folder can be read").file_name());
-    let mut names: Vec<String> =
-        names.filter_map(|name| Some(name.to_str()?.strip_suffix(".c")?.to_owned())).collect();
+    let source = |name: &str| {
+        let (name, extension) = name.rsplit_once('.')?;
+        ["c", "cpp", "rs"].contains(&extension).then(|| name.to_owned())
+    };
+    let mut names: Vec<String> = names.filter_map(|name| source(name.to_str()?)).collect();
     names.sort();
     names
 }

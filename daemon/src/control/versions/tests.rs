@@ -58,6 +58,7 @@ impl Books {
                 let names: Vec<_> = names.iter().map(|(name, key)| format!("{name}={key}")).collect();
                 format!("route {}", names.join(" "))
             }
+            Effect::Refuse(key, reason) => format!("refuse {key}: {reason}"),
             Effect::Retire(key) => format!("retire {key}"),
             Effect::Unload(key) => format!("unload {key}"),
             Effect::Forget(key) => format!("forget {key}"),
@@ -201,6 +202,28 @@ fn a_template_that_dies_is_loaded_again_also_for_those_who_still_wait() {
     books.versions.retired(0);
     books.versions.loaded(0);
     assert_eq!(books.done(), ["unload 0"]);
+}
+
+#[test]
+fn a_template_that_dies_time_and_again_has_requests_refused() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    let dies = |books: &mut Books| {
+        assert!(books.versions.template_gone(0, "crashed"), "it is loaded again all the same");
+        let done = books.done();
+        books.versions.reload(0);
+        books.versions.loaded(0);
+        books.done();
+        done
+    };
+    for _ in 0..10 {
+        assert_eq!(dies(&mut books), [""; 0], "its workers serve in between");
+        books.versions.worker_ready(0);
+    }
+    assert_eq!([dies(&mut books), dies(&mut books)], [[""; 0]; 2], "that may happen");
+    assert_eq!(dies(&mut books), ["refuse 0: crashed"]);
+    books.versions.worker_ready(0);
+    assert_eq!(dies(&mut books), [""; 0]);
 }
 
 #[test]

@@ -35,6 +35,9 @@ mod network;
 mod processes;
 mod resources;
 
+mod answers;
+mod artefacts;
+mod calls_under_fire;
 mod together;
 
 /// How often a deed is committed in invocations.
@@ -67,7 +70,7 @@ fn commits(crime: &Crime) {
             neighbour.serves_during(|| {
                 let mut connection = daemon.connect();
                 for _ in 0..ROUNDS {
-                    let answer = connection.get(&crime.path(&deed, &daemon));
+                    let answer = connection.send(crime.request(&deed, &daemon)).receive();
                     check(crime, &deed, &answer);
                     assert_fine(crime, &mut connection);
                 }
@@ -83,6 +86,10 @@ fn commits(crime: &Crime) {
             if deed.init.is_some() && crime.constructor {
                 load(At::Constructor, &format!("in-constructor{end}"));
             }
+        }
+        if crime.start {
+            let deed = crime.deeds().next().expect("a crime has a deed");
+            neighbour.serves_during(|| fails_to_load(crime, &deed, At::Start, "in-start", &daemon));
         }
         neighbour.await_answers(ANSWERS);
         before.await_again(&daemon);
@@ -112,30 +119,46 @@ fn assert_fine(crime: &Crime, connection: &mut Connection) {
     connection.get(&format!("/{}/fine", crime.name)).assert_ok("fine");
 }
 
-/// Deploys a crime as a function of this name that commits it while it is loaded; the daemon says why it cannot be
-/// served, to whoever reads its log and to callers.
+/// Deploys a crime as a function of this name that commits it while it is loaded, or in its workers' starts; the daemon
+/// says why it cannot be served, to whoever reads its log and to callers.
 fn fails_to_load(crime: &Crime, deed: &Variant, at: At, name: &str, daemon: &Daemon<'_>) {
-    let expected = deed.init.expect("it is committed in init");
-    crime.deploy_for_load(daemon.home, name, deed, at, daemon);
-    let answer = Connection::to_socket(&daemon.home.admin()).post("/_/reload", b"");
-    assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
-    let about = |line: &str| {
-        line.starts_with(&format!("function {name} cannot be served"))
-            || line.starts_with(&format!("loaded {name} "))
-    };
-    let said = daemon.await_line(about);
-    let reason = expected.load_failure();
-    if expected == Expected::Timeout {
-        // It may have been the host's fault.
-        let line = format!("function {name} cannot be served yet: {reason}; it is loaded again in ");
-        assert!(said.starts_with(&line), "{said}");
+    let expected = if at == At::Start { deed.invoke } else { deed.init.expect("it is committed in init") };
+    let reason = if at == At::Start {
+        format!("its workers end before they can serve: the last one {}", expected.start_failure())
     } else {
-        assert_eq!(said, format!("function {name} cannot be served: {reason}"));
-    }
+        expected.load_failure()
+    };
+    let (line, whole) = match (at, expected) {
+        (At::Start, _) => (format!("Function {name} does not serve: {reason}."), true),
+        // It may have been the host's fault.
+        (_, Expected::Timeout) => {
+            (format!("function {name} cannot be served yet: {reason}; it is loaded again in "), false)
+        }
+        _ => (format!("function {name} cannot be served: {reason}"), true),
+    };
+    let about = |said: &str| {
+        let loaded = at != At::Start && said.starts_with(&format!("loaded {name} "));
+        loaded || said.to_lowercase().starts_with(&format!("function {name} "))
+    };
+    crime.deploy_for_load(daemon.home, name, deed, at, daemon);
+    reload(daemon);
+    let said = daemon.await_line(about);
+    assert!(if whole { said == line } else { said.starts_with(&line) }, "{said}");
     let sentence = format!("Function {name} could not be started: {reason}; mend it and load it again.");
     daemon.get(&format!("/{name}")).assert_outcome(name, 503, "init_failed", &sentence);
     // The next reload would try it again.
     fs::remove_dir_all(daemon.home.functions().join(name)).expect("it was deployed");
+    if at == At::Start {
+        // Until then it is tried again all the time.
+        reload(daemon);
+    }
+}
+
+/// Has the daemon read all manifests again.
+#[track_caller]
+fn reload(daemon: &Daemon<'_>) {
+    let answer = Connection::to_socket(&daemon.home.admin()).post("/_/reload", b"");
+    assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
 }
 
 /// A function beside the crimes: an echo, of which every answer is compared, byte by byte.
@@ -265,7 +288,7 @@ fn counted(all: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Every source is in the catalogue and every crime has a source, a number of its own, and a test of its name.
+/// Every source is in the catalogue and every crime has a source, a number, and a test of its name.
 #[test]
 fn the_catalogue_is_complete() {
     let named: Vec<&str> = catalogue().map(|crime| crime.name).collect();
@@ -274,7 +297,7 @@ fn the_catalogue_is_complete() {
         sources().iter().map(|name| &**name).collect::<Vec<_>>().iter().collect()
     );
     let numbers: Vec<u32> = catalogue().map(|crime| crime.number).collect();
-    assert!(numbers.is_sorted_by(|a, b| a < b), "by number, each once: {numbers:?}");
+    assert!(numbers.is_sorted(), "by number: {numbers:?}");
     let table = hairtrigger_tests::artefacts::workspace().join("plugins/hostile/README.md");
     let table = fs::read_to_string(&table).expect("the crimes have a table");
     let rows: Vec<&str> =
@@ -302,7 +325,8 @@ fn the_catalogue_is_complete() {
         let source = hairtrigger_tests::artefacts::workspace().join(crime.source());
         let text =
             fs::read_to_string(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
-        let first = format!("/*\n * Crime {}: ", crime.number);
+        let first = format!("Crime {}: ", crime.number);
+        let text = text.trim_start_matches(['/', '*', '!', ' ', '\n']);
         assert!(text.starts_with(&first), "{} does not begin with its number", source.display());
         let deeds: BTreeSet<&str> = crime.variants.iter().map(|variant| variant.deed).collect();
         assert_eq!(deeds.len(), crime.variants.len(), "a deed of {} is there twice", crime.name);

@@ -11,7 +11,7 @@ fn quick() -> impl Iterator<Item = &'static Crime> {
 /// little time may find no worker within it.
 fn commit(crime: &Crime, deed: &Variant, daemon: &Daemon<'_>) {
     loop {
-        let answer = daemon.get(&crime.path(deed, daemon));
+        let answer = daemon.connect().send(crime.request(deed, daemon)).receive();
         if answer.status == 503 && answer.json()["outcome"] == "overloaded" {
             continue;
         }
