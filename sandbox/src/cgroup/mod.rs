@@ -178,6 +178,7 @@ impl Slot {
 pub(crate) struct Leaf {
     directory: PathBuf,
     oom_file: &'static str,
+    usage_file: &'static str,
     limit: fn(&Path, u64) -> Result<(), CgroupError>,
 }
 
@@ -206,6 +207,11 @@ impl Leaf {
             }
         }
         Ok(())
+    }
+
+    /// What the kernel counts here, in bytes; 0 if there is no such group yet.
+    pub(crate) fn usage(&self) -> u64 {
+        files::number(&self.directory.join(self.usage_file))
     }
 
     /// Out-of-memory kills that the kernel counted here.

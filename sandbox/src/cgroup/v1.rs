@@ -74,7 +74,12 @@ impl Slot {
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
         let directory = self.memory.join(format!("w{index}"));
-        Leaf { directory, oom_file: "memory.oom_control", limit: limit_memory }
+        Leaf {
+            directory,
+            oom_file: "memory.oom_control",
+            usage_file: "memory.usage_in_bytes",
+            limit: limit_memory,
+        }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {

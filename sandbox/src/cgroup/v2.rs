@@ -59,7 +59,7 @@ impl Slot {
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
         let directory = self.0.join(format!("w{index}"));
-        Leaf { directory, oom_file: "memory.events.local", limit: limit_memory }
+        Leaf { directory, oom_file: "memory.events.local", usage_file: "memory.current", limit: limit_memory }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {
