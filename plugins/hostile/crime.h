@@ -61,7 +61,7 @@ __attribute__((unused)) static const char *crime_result(const char *call, long r
     return result == -1 ? crime_refused(call) : crime_committed(call);
 }
 
-/* Whether this is the deed that is asked for; the first answers to "" as well. */
+/* Whether this is the deed that is asked for. */
 __attribute__((unused)) static int crime_is(const crime_scene *scene, const char *deed) {
     return strcmp(scene->deed, deed) == 0;
 }
@@ -71,6 +71,55 @@ __attribute__((unused)) static const char *crime_unknown(const crime_scene *scen
     snprintf(crime_text, sizeof(crime_text), "there is no deed \"%.64s\" here", scene->deed);
     return crime_text;
 }
+
+/* Of the pids in the target, separated by commas, the first that is not its own; -1 if there is none. */
+__attribute__((unused)) static long crime_pid(const crime_scene *scene) {
+    const char *at = scene->target;
+    while (*at != '\0') {
+        char *end;
+        const long pid = strtol(at, &end, 10);
+        if (end == at) {
+            break;
+        }
+        if (pid != getpid()) {
+            return pid;
+        }
+        at = *end == ',' ? end + 1 : end;
+    }
+    return -1;
+}
+
+/* A deed that is a single system call. */
+typedef struct crime_call {
+    const char *deed; /* NULL: the call's name */
+    const char *call;
+    long number;
+    long arguments[6];
+} crime_call;
+
+/* For a call that, should it succeed, gives a descriptor: it is closed again. */
+#define CRIME_GIVES_FD (1L << 32)
+
+/* Makes the call that is asked for of these, the first if none is. */
+__attribute__((unused)) static const char *crime_make(const crime_scene *scene, const crime_call *calls,
+                                                      size_t count) {
+    size_t i;
+    for (i = 0; i < count; i++) {
+        const crime_call *call = &calls[i];
+        const long *arguments = call->arguments;
+        if (crime_is(scene, call->deed != NULL ? call->deed : call->call) || (i == 0 && crime_is(scene, ""))) {
+            const long result = syscall(call->number & ~CRIME_GIVES_FD, arguments[0], arguments[1], arguments[2],
+                                        arguments[3], arguments[4], arguments[5]);
+            if (result >= 0 && (call->number & CRIME_GIVES_FD) != 0) {
+                close((int)result);
+            }
+            return crime_result(call->call, result);
+        }
+    }
+    return crime_unknown(scene);
+}
+
+#define CRIME_MAKE(scene, calls) crime_make(scene, calls, sizeof(calls) / sizeof((calls)[0]))
 
 /* The variable's value, or else these bytes, cut to what `room` holds. */
 static const char *crime_told(const char *variable, ht_bytes bytes, char *room, size_t size) {

@@ -8,6 +8,9 @@ use crate::limits::WORKER_START_TIMEOUT;
 /// failed.
 pub const EXIT_WORKER_START: i32 = 121;
 
+/// How the dynamic linker exits that finds a contradiction in a file, after it has said which.
+pub(crate) const LOADER_GAVE_UP: i32 = 127;
+
 /// What ended a worker or a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -102,7 +105,7 @@ pub fn signal_name(signal: i32) -> String {
     let known = match signal {
         libc::SIGSEGV => "SIGSEGV (an invalid memory access or a stack overflow)",
         libc::SIGABRT => "SIGABRT (it aborted)",
-        libc::SIGBUS => "SIGBUS (an invalid memory access)",
+        libc::SIGBUS => "SIGBUS (an invalid memory access, or a file that was cut short while it was mapped)",
         libc::SIGFPE => "SIGFPE (an arithmetic fault)",
         libc::SIGILL => "SIGILL (an illegal instruction)",
         libc::SIGTRAP => "SIGTRAP (a trap)",

@@ -19,6 +19,7 @@ mod setup;
 mod spawner;
 pub mod step;
 mod sys;
+pub mod text;
 mod userns;
 mod warden;
 

@@ -1,15 +1,14 @@
 //! The spawner: a thread that makes runners ahead of need and turns them into templates.
 //!
-//! A *parked* runner is cloned, in its namespaces, attached to its cgroup slot (as far as the level has either),
-//! and waits. Given a function
-//! it confines itself; when its filter stands, the spawner takes the listener over and hands the template
+//! A *parked* runner is cloned, in its namespaces, into its cgroup slot or attached to it (as far as the level has
+//! either), and waits. Given a function it confines itself; when its filter stands, the spawner takes the listener over and hands the template
 //! to the warden, before any code of the function has run. The thread lives as long as the daemon: an
 //! ns-init dies with the thread that made it.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -158,9 +157,11 @@ impl Spawner {
         let level = self.config.level();
         let slot =
             self.config.cgroups().map(|cgroups| cgroups.create_slot(index)).transpose().map_err(group)?;
+        let birthplace = slot.as_ref().map(Slot::birthplace).transpose().map_err(group)?.flatten();
         let (setup, theirs) = Setup::pair().step(Step::Dialogue)?;
         let (output, output_theirs) = sys::output_pipe().step(Step::Dialogue)?;
-        let init = Init::new(self.clone_runner(theirs, output_theirs).step(Step::Clone)?, level);
+        let cloned = self.clone_runner(birthplace.as_ref().map(AsFd::as_fd), theirs, output_theirs);
+        let init = Init::new(cloned.step(Step::Clone)?, level);
         let rest = (|| {
             let init_uid = match &self.config {
                 SandboxConfig::Full { ns_init_uid, .. } => Some(*ns_init_uid),
@@ -238,8 +239,13 @@ impl Spawner {
     }
 
     /// Clones and executes a runner: PID 1 of new namespaces of every kind that a function has of its own, where
-    /// the level has them.
-    fn clone_runner(&self, setup: OwnedFd, output: OwnedFd) -> io::Result<Cloned> {
+    /// the level has them, in `group`, if that can be.
+    fn clone_runner(
+        &self,
+        group: Option<BorrowedFd<'_>>,
+        setup: OwnedFd,
+        output: OwnedFd,
+    ) -> io::Result<Cloned> {
         let level = self.config.level();
         let namespaces = match level {
             Level::Full => NAMESPACES,
@@ -264,7 +270,7 @@ impl Spawner {
         debug_assert!(executable > SETUP_FD && wanted.iter().all(|(from, _)| *from > SETUP_FD));
         // SAFETY: the child below makes only system calls, on values that were prepared above, until it
         // executes or exits.
-        if let Some(cloned) = unsafe { sys::clone3(flags)? } {
+        if let Some(cloned) = unsafe { sys::clone3(flags, group)? } {
             return Ok(cloned);
         }
         // SAFETY: this is the child: raw system calls on its own copies. The descriptors it needs stand

@@ -38,8 +38,14 @@ fn own(result: c_long) -> io::Result<OwnedFd> {
 
 /// Of `clone3`; libc's own constant is too narrow for it.
 pub(crate) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-/// Size of `clone_args` before it knew of cgroups.
+/// The same; Linux 5.7.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Size of `clone_args` before it knew of groups.
 const CLONE_ARGS_SIZE_VER1: usize = 80;
+/// Size of `clone_args` since.
+const CLONE_ARGS_SIZE_VER2: usize = 88;
+
+const _: () = assert!(CLONE_ARGS_SIZE_VER2 <= size_of::<libc::clone_args>());
 
 /// A process that was just cloned, seen from the parent.
 #[derive(Debug)]
@@ -48,25 +54,43 @@ pub(crate) struct Cloned {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// `clone3` with fork semantics: `None` in the child, which shares nothing but what `flags` says.
+/// `clone3` with fork semantics: `None` in the child, which shares nothing but what `flags` says. It is in `group`, a
+/// version 2 control group, from its first instruction; without one, in its parent's.
 ///
 /// # Safety
 /// In the child of a process with threads only async-signal-safe calls may be made until `execve` or
 /// `_exit`: other threads do not exist there, and their locks stay locked.
-pub(crate) unsafe fn clone3(flags: u64) -> io::Result<Option<Cloned>> {
+pub(crate) unsafe fn clone3(flags: u64, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Cloned>> {
     let mut pidfd: c_int = -1;
     // SAFETY: all-zero is a valid clone_args; the fields that matter are set below.
     let mut args: libc::clone_args = unsafe { zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: `args` and `pidfd` outlive the call, the size is one that the kernel knows, and no stack is given,
-    // so the child continues on a copy of this one. The caller keeps to the rule above.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, CLONE_ARGS_SIZE_VER1) };
+    let size = if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+        CLONE_ARGS_SIZE_VER2
+    } else {
+        CLONE_ARGS_SIZE_VER1
+    };
+    // SAFETY: `args` and `pidfd` outlive the call, the size is one that the kernel knows and not more than `args`
+    // has (asserted below), and no stack is given, so the child continues on a copy of this one. The caller keeps
+    // to the rule above.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     match check(result)? {
         0 => Ok(None),
         pid => Ok(Some(Cloned { pid: pid as libc::pid_t, pidfd: own(c_long::from(pidfd))? })),
     }
+}
+
+/// Reads an extended attribute of a file into `value`, and returns how long it is. `ERANGE` if it is longer.
+pub(crate) fn attribute(path: &CStr, name: &CStr, value: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: both names are NUL-terminated, and as many bytes are written to `value` as it has at most; all outlive
+    // the call.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    usize::try_from(check(length as c_long)?).map_err(io::Error::other)
 }
 
 /// Opens a pidfd. The pid may have been recycled by now: the caller checks what it got.
@@ -337,6 +361,13 @@ pub(crate) fn notification_add_fd(
     // SAFETY: `raw` has the size that the request number encodes and outlives the call.
     check_int(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw const raw) })?;
     Ok(())
+}
+
+/// A file of a process's directory in `/proc`. A process names itself, and not always in UTF-8: that is no reason not to
+/// know the rest.
+pub(crate) fn process_file(pid: libc::pid_t, name: &str) -> io::Result<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/{name}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Copies up to `length` bytes out of another process. What arrives is hostile.

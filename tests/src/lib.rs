@@ -9,6 +9,7 @@
 pub mod artefacts;
 pub mod crimes;
 pub mod daemon;
+pub mod damage;
 pub mod groups;
 pub mod home;
 pub mod http;

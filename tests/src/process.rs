@@ -58,6 +58,12 @@ impl Process {
         line.unwrap_or_else(|| panic!("process {} has no {field} in its status", self.pid)).trim().to_owned()
     }
 
+    /// What it has in memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let line = self.status("VmRSS");
+        line.trim_end_matches(" kB").parse().unwrap_or_else(|_| panic!("VmRSS: {line}"))
+    }
+
     /// Its effective uid.
     pub fn uid(&self) -> Option<u32> {
         let status = self.read("status");
@@ -169,7 +175,8 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
         // The name, in parentheses, may contain anything: count from behind it.
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let (parent, started) = (fields.nth(1)?, fields.nth(17)?);

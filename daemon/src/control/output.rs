@@ -10,6 +10,7 @@ use hairtrigger_sandbox::limits::{
     SLOW_OUTPUT,
 };
 use hairtrigger_sandbox::mark;
+use hairtrigger_sandbox::text::harmless;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
@@ -195,7 +196,7 @@ impl Gather {
 
     /// The line, made harmless to a terminal; the next begins.
     fn end(&mut self) -> String {
-        let harmless = |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+        let harmless = |c: char| if c == '\t' { c } else { harmless(c) };
         let mut text: String = String::from_utf8_lossy(&self.bytes).chars().map(harmless).collect();
         if self.dropped > 0 {
             text.push_str(&format!(" … ({} bytes more)", self.dropped));

@@ -49,6 +49,11 @@ pub(crate) enum ToShard {
         /// Which.
         function: u32,
     },
+    /// There may be one more worker of this version again, somewhere.
+    Permit {
+        /// Which.
+        function: u32,
+    },
     /// A worker is there.
     WorkerReady {
         /// For whom.

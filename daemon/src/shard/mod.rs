@@ -375,6 +375,7 @@ impl Shard {
         match message {
             ToShard::Begin(version) => self.begin(version),
             ToShard::Loaded { function } => self.loaded(function),
+            ToShard::Permit { function } => self.want_workers(function),
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
             ToShard::Reloading { function } => {
                 if let Some(function) = self.functions.get_mut(function) {

@@ -7,6 +7,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use hairtrigger_sandbox::text::harmless;
 use serde::Serialize;
 
 use super::chunked::may_trail;
@@ -234,8 +235,7 @@ fn json_body(answer: &ErrorAnswer<'_>) -> Vec<u8> {
 
 /// The sentence as one line, harmless to a terminal.
 fn text_body(sentence: &str) -> Vec<u8> {
-    let line: String =
-        sentence.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).chain(['\n']).collect();
+    let line: String = sentence.chars().map(harmless).chain(['\n']).collect();
     line.into_bytes()
 }
 

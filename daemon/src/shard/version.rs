@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::exchange::Exchange;
@@ -46,6 +46,8 @@ pub(crate) struct Version {
     pub(crate) profile: Profile,
     /// Workers that are starting or alive, on all shards: at most the profile's `max`.
     permits: AtomicU32,
+    /// Whether a shard went without a permit that it wanted, and has not been told since that there is one.
+    short: AtomicBool,
     standings: Box<[Standing]>,
 }
 
@@ -63,7 +65,7 @@ impl Version {
     /// A version without workers, for so many shards.
     pub(crate) fn new(key: u32, profile: Profile, shards: u16) -> Self {
         let standings = (0..shards).map(|_| Standing::default()).collect();
-        Self { key, profile, permits: AtomicU32::new(0), standings }
+        Self { key, profile, permits: AtomicU32::new(0), short: AtomicBool::new(false), standings }
     }
 
     /// Workers of it that a shard keeps warm: its share of those that are provisioned, which are dealt out
@@ -76,21 +78,34 @@ impl Version {
         all / shards + u16::from(place < all % shards)
     }
 
-    /// Takes a permit for one more worker; false if there are as many as there may be.
+    /// Takes a permit for one more worker; false if there are as many as there may be. Whoever gives one back then
+    /// is told to say so.
     pub(crate) fn take_permit(&self) -> bool {
         let most = u32::from(self.profile.max);
         let more = |taken: u32| (taken < most).then(|| taken + 1);
-        self.permits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        let take = || self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        if take() {
+            return true;
+        }
+        self.short.store(true, Ordering::SeqCst);
+        // One that was given back in between, by somebody who did not see that yet.
+        take()
+    }
+
+    /// Whether there is a permit, and a shard that wants it has to be told. To be asked when one was returned: the
+    /// shard that is to keep a worker warm may have had no permit because another shard's worker had it.
+    pub(crate) fn tells_of_permit(&self) -> bool {
+        self.has_permit() && self.short.swap(false, Ordering::SeqCst)
     }
 
     /// Whether a permit could be had just now.
     pub(crate) fn has_permit(&self) -> bool {
-        self.permits.load(Ordering::Relaxed) < u32::from(self.profile.max)
+        self.permits.load(Ordering::SeqCst) < u32::from(self.profile.max)
     }
 
     /// Gives the permit of a worker back that is gone.
     pub(crate) fn return_permit(&self) {
-        let before = self.permits.fetch_sub(1, Ordering::Relaxed);
+        let before = self.permits.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "each permit is returned once");
     }
 
@@ -181,6 +196,18 @@ mod tests {
         assert!(!version.has_permit() && !version.take_permit());
         version.return_permit();
         assert!(version.take_permit() && !version.take_permit());
+    }
+
+    #[test]
+    fn who_went_without_a_permit_is_told_of_the_next() {
+        let version = version(0, 1, 1, 2);
+        assert!(version.take_permit());
+        version.return_permit();
+        assert!(!version.tells_of_permit(), "nobody went without");
+        assert!(version.take_permit() && !version.take_permit());
+        assert!(!version.tells_of_permit(), "there is none yet");
+        version.return_permit();
+        assert!(version.tells_of_permit() && !version.tells_of_permit(), "once");
     }
 
     #[test]

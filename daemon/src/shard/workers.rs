@@ -14,7 +14,7 @@ use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::dispatch::was_begun;
 use super::function::{Flight, Function, Live, Status};
-use super::inbox::FromShard;
+use super::inbox::{FromShard, ToShard};
 use super::pool::WorkerId;
 use super::ring::Key;
 use super::version::Version;
@@ -128,6 +128,17 @@ impl Shard {
     }
 
     pub(super) fn worker_gone(&mut self, ticket: Ticket, ending: Ending) {
+        self.without_worker(ticket, ending);
+        self.want_workers(ticket.function);
+        // If this shard did not want one in its place, another may have waited for that.
+        let entry = self.functions.get_mut(ticket.function);
+        if entry.is_some_and(|entry| entry.version.tells_of_permit()) {
+            self.peers.iter().for_each(|peer| peer.tell(ToShard::Permit { function: ticket.function }));
+        }
+    }
+
+    /// What follows for those who waited for this worker.
+    fn without_worker(&mut self, ticket: Ticket, ending: Ending) {
         let function = ticket.function;
         // A reply that it published before it went counts.
         while self.take_reply(function, ticket.slot) {}
@@ -140,7 +151,6 @@ impl Shard {
             } else {
                 self.died_young(function, ending);
             }
-            self.want_workers(function);
             return;
         };
         let mut live = live;
@@ -166,7 +176,6 @@ impl Shard {
             let why = Outcome::from_ending(ending, Outcome::ShuttingDown);
             self.end_flights(function, flights, begun, &why);
         }
-        self.want_workers(function);
     }
 
     /// A worker ended soon after its start, before it had begun an invocation. Several in a row are a function

@@ -69,8 +69,11 @@ impl Owner {
         if self.namespace != namespace {
             return false;
         }
-        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
-            Ok(stat) => start_time(&stat).is_some_and(|started| started != self.started),
+        // Whoever has this pid now names himself, and not always in UTF-8.
+        match fs::read(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => {
+                start_time(&String::from_utf8_lossy(&stat)).is_some_and(|started| started != self.started)
+            }
             Err(error) => {
                 error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
             }

@@ -22,18 +22,6 @@ pub(super) fn attach(directory: &Path, pid: libc::pid_t) -> Result<(), CgroupErr
     fs::write(&path, pid.to_string()).map_err(failed(&path))
 }
 
-/// Whether a process is in the group of the slot's name in another hierarchy, so that it is the slot's own:
-/// only the memory hierarchy has leaves. Version 2 has one hierarchy, where this cannot be told.
-pub(super) fn is_elsewhere_in(slot: &Path, pid: libc::pid_t) -> bool {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let name = slot.file_name();
-    // Lines are `number:controllers:path`.
-    groups
-        .lines()
-        .filter_map(|line| line.splitn(3, ':').nth(2))
-        .any(|path| Path::new(path).file_name() == name)
-}
-
 /// Writes a value.
 pub(super) fn write(directory: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
     let path = directory.join(file);

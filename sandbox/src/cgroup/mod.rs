@@ -6,16 +6,21 @@
 //! *slot* holds one runner and later its workers. A *leaf* below it (in the memory hierarchy) holds one
 //! worker, so that the kernel ends the worker that is greedy and not another, and says so.
 //!
-//! Attaching a process waits for a grace period of about 10 ms, so runners are attached before they are
-//! needed and only have their limits rewritten. Every limit is read back.
+//! Attaching a process waits for a grace period of about 10 ms, so runners are cloned into their slot where the
+//! kernel can do that (version 2), and otherwise attached before they are needed; they only have their limits
+//! rewritten. Every limit is read back.
 
 mod cleanup;
 mod files;
 mod v1;
 mod v2;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub use cleanup::{Removed, remove_all_of, remove_leftovers};
@@ -79,32 +84,27 @@ pub struct Cgroups {
 #[derive(Clone, Debug)]
 enum Kind {
     V1(v1::Mounts),
-    V2(v2::Mount),
+    V2(v2::Place),
 }
 
 impl Cgroups {
     /// Looks at what is mounted. `root` is the name of the group of our own.
+    ///
+    /// On version 2, if this process is in a group that was delegated to it, it moves into a leaf of that. To be
+    /// called before there are other processes of ours.
     pub fn detect(root: &str) -> Result<Self, CgroupError> {
-        let kind = match v2::Mount::detect() {
-            Some(mount) => Kind::V2(mount),
+        let kind = match v2::Place::detect()? {
+            Some(place) => Kind::V2(place),
             None => Kind::V1(v1::Mounts::detect()?),
         };
         Ok(Self { kind, root: root.to_owned(), daemon: cleanup::daemon_name()? })
-    }
-
-    /// What was found, for a person.
-    pub fn describe(&self) -> &'static str {
-        match self.kind {
-            Kind::V1(_) => "v1 (memory, pids, cpu)",
-            Kind::V2(_) => "v2 (not yet verified on such a host)",
-        }
     }
 
     /// Directories that hold the group of our own, one a hierarchy.
     pub(crate) fn roots(&self) -> Vec<PathBuf> {
         match &self.kind {
             Kind::V1(mounts) => mounts.all().map(|mount| mount.join(&self.root)).collect(),
-            Kind::V2(mount) => vec![mount.path().join(&self.root)],
+            Kind::V2(place) => vec![place.base().join(&self.root)],
         }
     }
 
@@ -113,7 +113,7 @@ impl Cgroups {
         let name = Path::new(&self.root).join(format!("{}.{index}", self.daemon));
         match &self.kind {
             Kind::V1(mounts) => mounts.create_slot(&name).map(Slot::V1),
-            Kind::V2(mount) => mount.create_slot(&name).map(Slot::V2),
+            Kind::V2(place) => place.create_slot(&name).map(Slot::V2),
         }
     }
 
@@ -131,11 +131,21 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// Attaches a process. Waits for a grace period of about 10 ms unless another attach was just made.
+    /// The group to clone the first of its processes into, and with it all that it will fork. `None` where that
+    /// cannot be done: there it is [attached](Self::attach).
+    pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        match self {
+            Self::V1(_) => Ok(None),
+            Self::V2(slot) => slot.birthplace().map(Some),
+        }
+    }
+
+    /// Attaches a process, unless it was cloned into its place. Waits for a grace period of about 10 ms unless
+    /// another attach was just made.
     pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
         match self {
             Self::V1(slot) => slot.attach(pid),
-            Self::V2(slot) => slot.attach(pid),
+            Self::V2(_) => Ok(()),
         }
     }
 
@@ -173,10 +183,20 @@ impl Slot {
     }
 }
 
+/// Whether two processes, neither of them this one's, are in one PID namespace. Each function has its own.
+fn share_namespace(one: libc::pid_t, other: libc::pid_t) -> bool {
+    let namespace = |pid| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    namespace(one).is_some_and(|of_one| namespace(other) == Some(of_one))
+}
+
 /// The group of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
     directory: PathBuf,
+    /// Where the slot's own processes are.
+    home: PathBuf,
+    /// A group without limits, whose processes nobody ends.
+    outside: PathBuf,
     oom_file: &'static str,
     usage_file: &'static str,
     limit: fn(&Path, u64) -> Result<(), CgroupError>,
@@ -195,13 +215,12 @@ impl Leaf {
     }
 
     /// Moves out whatever is in the group, once its worker has ended: a process that was given the worker's
-    /// pid before the pid was written. One of the same function goes to the function's slot, so that it does
-    /// not escape its limits; any other to the group above, which has none and whose processes nobody ends.
+    /// pid before the pid was written. One of the same function goes to where the slot's own processes are, so that
+    /// it does not escape its limits; any other to a group that has none and whose processes nobody ends.
     pub(crate) fn give_back(&self) -> Result<(), CgroupError> {
-        let Some(slot) = self.directory.parent() else { return Ok(()) };
         for pid in cleanup::processes(&self.directory)? {
-            let target = if files::is_elsewhere_in(slot, pid) { Some(slot) } else { slot.parent() };
-            match target.map_or(Ok(()), |target| files::attach(target, pid)) {
+            let kin = cleanup::processes(&self.home)?.into_iter().any(|own| share_namespace(own, pid));
+            match files::attach(if kin { &self.home } else { &self.outside }, pid) {
                 Err(failure) if failure.error.raw_os_error() != Some(libc::ESRCH) => return Err(failure),
                 Ok(()) | Err(_) => {}
             }

@@ -73,9 +73,10 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
-        let directory = self.memory.join(format!("w{index}"));
         Leaf {
-            directory,
+            directory: self.memory.join(format!("w{index}")),
+            home: self.memory.clone(),
+            outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
             oom_file: "memory.oom_control",
             usage_file: "memory.usage_in_bytes",
             limit: limit_memory,

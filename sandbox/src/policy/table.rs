@@ -71,6 +71,12 @@ const DROPPABLE: u64 = 8;
 const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
 /// `FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME` may be set with any operation.
 const FUTEX_OPERATION: u64 = 0x7f;
+/// The operations of `membarrier` that reach the caller's own threads only, of Linux 4.16.
+const MEMBARRIER_QUERY: u64 = 0;
+const MEMBARRIER_PRIVATE: u64 = 1 << 3;
+const MEMBARRIER_REGISTER_PRIVATE: u64 = 1 << 4;
+const MEMBARRIER_PRIVATE_SYNC_CORE: u64 = 1 << 5;
+const MEMBARRIER_REGISTER_PRIVATE_SYNC_CORE: u64 = 1 << 6;
 
 use Rule::{Allow, AllowIf, Gate, Refuse, RefuseIf};
 
@@ -164,7 +170,17 @@ pub const POLICY: &[Entry] = &[
     entry(libc::SYS_sched_yield, Allow, "yields itself only"),
     entry(libc::SYS_sched_getaffinity, AllowIf(&[&[is(0, 0)]]), "how many processors; of itself only"),
     entry(libc::SYS_getcpu, Allow, "where it runs"),
-    entry(libc::SYS_membarrier, Allow, "orders its own memory"),
+    entry(
+        libc::SYS_membarrier,
+        AllowIf(&[
+            &[is(0, MEMBARRIER_QUERY)],
+            &[is(0, MEMBARRIER_PRIVATE)],
+            &[is(0, MEMBARRIER_REGISTER_PRIVATE)],
+            &[is(0, MEMBARRIER_PRIVATE_SYNC_CORE)],
+            &[is(0, MEMBARRIER_REGISTER_PRIVATE_SYNC_CORE)],
+        ]),
+        "orders its own memory; the global kinds interrupt, or wait for, processors that run others",
+    ),
     entry(libc::SYS_rseq, Allow, "the C library registers it"),
     entry(libc::SYS_set_robust_list, Allow, "the C library, after a fork"),
     entry(libc::SYS_set_tid_address, Allow, "the C library, after a fork"),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -48,11 +48,20 @@ impl Child {
         flags: u64,
         body: impl FnOnce(&Link) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
+        Self::start_in(None, flags, body)
+    }
+
+    /// As [`Child::start`], into a version 2 control group.
+    pub(super) fn start_in(
+        group: Option<BorrowedFd<'_>>,
+        flags: u64,
+        body: impl FnOnce(&Link) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let threads = std::fs::read_dir("/proc/self/task").doing("count threads in /proc")?.count();
         assert_eq!(threads, 1, "trials fork, so they are made before any thread is started");
         let (ours, theirs) = UnixStream::pair().doing("make a pair of sockets")?;
         ours.set_read_timeout(Some(PATIENCE)).doing("set a time-out")?;
-        let pid = if flags == 0 {
+        let pid = if flags == 0 && group.is_none() {
             // SAFETY: the process has one thread, as was just checked.
             match unsafe { libc::fork() } {
                 -1 => Err(Failure::new("fork", &io::Error::last_os_error())),
@@ -60,7 +69,7 @@ impl Child {
             }?
         } else {
             // SAFETY: the process has one thread, as was just checked.
-            let cloned = unsafe { sys::clone3(flags | sys::CLONE_CLEAR_SIGHAND) }.doing("clone3")?;
+            let cloned = unsafe { sys::clone3(flags | sys::CLONE_CLEAR_SIGHAND, group) }.doing("clone3")?;
             cloned.map_or(0, |cloned| cloned.pid)
         };
         if pid != 0 {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::child::Child;
@@ -96,7 +97,13 @@ fn failure(error: &CgroupError) -> (usize, Failure) {
 
 /// A child in a group of one process must not get a second one. Then it is moved to a worker's leaf.
 fn attach(slot: &Slot) -> Result<(), Failure> {
-    let mut child = Child::start(0, |link| {
+    let own_groups = || fs::read_to_string("/proc/self/cgroup").doing("read /proc/self/cgroup");
+    let ours = own_groups()?;
+    let birthplace = slot.birthplace()?;
+    let mut child = Child::start_in(birthplace.as_ref().map(AsFd::as_fd), 0, |link| {
+        if birthplace.is_some() {
+            must("a process was cloned into a group and is not there", own_groups()? != ours)?;
+        }
         link.wait().doing("wait")?;
         // SAFETY: this child has one thread, and the grandchild only ends.
         match unsafe { libc::fork() } {

@@ -10,6 +10,7 @@ mod init;
 mod plugin;
 pub(crate) mod root;
 mod template;
+mod unloadable;
 mod worker;
 
 use std::ffi::OsStr;

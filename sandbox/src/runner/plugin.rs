@@ -10,6 +10,7 @@ use hairtrigger_abi::{Mismatch, check};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host::{self, HOST};
+use super::unloadable;
 
 /// A loaded plugin. Never unloaded: libraries that are closed leave destructors behind.
 pub(super) struct Plugin {
@@ -34,7 +35,7 @@ impl Plugin {
         let loaded = loaded.map_err(|error| {
             // What the loader says stands below; above it is only that it failed.
             let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            format!("the plugin cannot be loaded: {said}")
+            format!("the plugin cannot be loaded: {}", unloadable::why(path, &said))
         })?;
         // SAFETY: the symbol's address is only used as the address of a descriptor, below.
         let symbol = unsafe { loaded.get::<*const Function>(FUNCTION_SYMBOL.to_bytes_with_nul()) };

@@ -11,7 +11,6 @@ use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
 use crate::level::Level;
-use crate::limits::MAX_LOAD_MESSAGE;
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
@@ -61,8 +60,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
     let plugin = match Plugin::load(&function_directory(assignment).join(&assignment.library)) {
         Ok(plugin) => plugin,
         Err(why) => {
-            let length = why.len().min(MAX_LOAD_MESSAGE) as u64;
-            control(Control::LoadFailed, why.as_ptr() as u64, length);
+            control(Control::LoadFailed, why.as_ptr() as u64, why.len() as u64);
             exit(EXIT_SETUP);
         }
     };

@@ -9,7 +9,7 @@ use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
 use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS};
 use crate::sys::{self, Answer, Notification};
-use std::fs;
+use crate::text;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -118,10 +118,13 @@ impl Template {
         if call.thread != self.pid || !matches!(self.phase, Phase::Loading(_)) {
             return self.violation(call);
         }
-        let length = usize::try_from(call.arguments[2]).unwrap_or(0).min(MAX_LOAD_MESSAGE);
-        let text = sys::read_process_memory(self.pid, call.arguments[1], length).unwrap_or_default();
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
-        self.refused = Some(String::from_utf8_lossy(&text).chars().map(printable).collect());
+        // One byte more shows that there was more.
+        let length = usize::try_from(call.arguments[2]).unwrap_or(0).min(MAX_LOAD_MESSAGE + 1);
+        let said = sys::read_process_memory(self.pid, call.arguments[1], length).unwrap_or_default();
+        let why = text::line(&said, MAX_LOAD_MESSAGE);
+        // The plugin itself can make this call, about nothing.
+        let silent = why.trim().is_empty();
+        self.refused = Some(if silent { "it was given up without a reason".to_owned() } else { why });
         let _ = sys::kill(self.pidfd.as_fd());
         Effect::None
     }
@@ -273,7 +276,7 @@ impl Template {
 
 /// A line of `/proc/PID/status`, without its name.
 fn status_field(pid: libc::pid_t, name: &str) -> io::Result<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = sys::process_file(pid, "status")?;
     let field = status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
     field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {name}")))
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::cgroup::{Cgroups, Slot};
 use crate::channel::DaemonEnd;
-use crate::ending::Ending;
+use crate::ending::{Ending, LOADER_GAVE_UP};
 use crate::init::Init;
 use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
@@ -108,7 +108,20 @@ impl fmt::Display for LoadFailure {
         match self {
             Self::Setup(error) => write!(f, "the sandbox {error}"),
             Self::Refused(why) => f.write_str(why),
-            Self::Ended(ending) => write!(f, "its initialisation {ending}"),
+            Self::Ended(ending) => {
+                write!(f, "its initialisation {ending}")?;
+                match ending {
+                    Ending::Exited { code: LOADER_GAVE_UP } => {
+                        f.write_str(", as the loader does when a file is damaged; see its output")
+                    }
+                    Ending::Violation(_)
+                    | Ending::Fault { .. }
+                    | Ending::OutOfMemory
+                    | Ending::Exited { .. }
+                    | Ending::Killed
+                    | Ending::Late => Ok(()),
+                }
+            }
             Self::TimedOut(limit) => write!(f, "its initialisation took longer than {limit:?}"),
             Self::Threads(count) => {
                 write!(f, "its initialisation left {} threads running, which a fork does not keep", count - 1)

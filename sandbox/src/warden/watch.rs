@@ -454,7 +454,7 @@ fn status_of(pidfd: std::os::fd::BorrowedFd<'_>, known: Circumstances) -> Ending
 
 /// Wait status of a process that has ended and is not reaped, as its `stat` gives it.
 fn status_of_zombie(pid: libc::pid_t) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = sys::process_file(pid, "stat").ok()?;
     // Behind the name, which may contain anything: the state, field 3, and the status, field 52.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split_whitespace();

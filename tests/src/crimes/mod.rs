@@ -2,6 +2,7 @@
 //! layers see to that.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::artefacts;
@@ -51,6 +52,8 @@ pub struct Crime {
     pub body: usize,
     /// What its manifest says beyond [`MANIFEST`], a dotted key a line and no tables.
     pub manifest: &'static str,
+    /// A symbolic link that is deployed with it: its name, and where it leads.
+    pub link: Option<(&'static str, &'static str)>,
     /// Whom it is done to.
     pub target: Target,
     /// What comes of it in an invocation.
@@ -72,8 +75,6 @@ pub struct Crime {
 pub struct Variant {
     /// How the crime calls it.
     pub deed: &'static str,
-    /// Whom it is done to.
-    pub target: Target,
     /// As [`Crime::invoke`].
     pub invoke: Expected,
     /// As [`Crime::init`].
@@ -82,7 +83,7 @@ pub struct Variant {
 
 /// Another deed, done to nobody but the function itself.
 const fn variant(deed: &'static str, invoke: Expected, init: Option<Expected>) -> Variant {
-    Variant { deed, target: Target::Nobody, invoke, init }
+    Variant { deed, invoke, init }
 }
 
 /// What must come of a crime.
@@ -125,9 +126,14 @@ pub struct Answer {
 }
 
 /// What every crime's manifest says, but for its name and library; a crime that says one of these keys itself has
-/// the last word. One worker, so that it is its place in which the function serves again.
-pub const MANIFEST: &[(&str, &str)] =
-    &[("memory", "\"32MiB\""), ("concurrency.provisioned", "1"), ("concurrency.max", "1")];
+/// the last word. One worker, so that it is its place in which the function serves again; and time enough that a busy
+/// machine ends nothing before the defence does.
+pub const MANIFEST: &[(&str, &str)] = &[
+    ("timeout", "\"20s\""),
+    ("memory", "\"32MiB\""),
+    ("concurrency.provisioned", "1"),
+    ("concurrency.max", "1"),
+];
 
 /// Where a crime is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +160,7 @@ impl Crime {
         extension: "c",
         body: 0,
         manifest: "",
+        link: None,
         target: Target::Nobody,
         invoke: Expected::Committed(""),
         init: None,
@@ -187,13 +194,13 @@ impl Crime {
 
     /// All its deeds, its first, which has no name, first.
     pub fn deeds(&self) -> impl Iterator<Item = Variant> + use<> {
-        let first = Variant { deed: "", target: self.target, invoke: self.invoke, init: self.init };
+        let first = Variant { deed: "", invoke: self.invoke, init: self.init };
         [first].into_iter().chain(self.variants.iter().copied())
     }
 
     /// The path that commits a deed; the target is resolved anew each time, for it may have been replaced.
     pub fn path(&self, deed: &Variant, daemon: &Daemon<'_>) -> String {
-        let target = deed.target.resolve(daemon, self.name);
+        let target = self.target.resolve(daemon, self.name);
         let end = if deed.deed.is_empty() { String::new() } else { format!("/{}", deed.deed) };
         format!("/{}{end}?{target}", self.name)
     }
@@ -206,7 +213,7 @@ impl Crime {
 
     /// Deploys it, to be committed by invocations of the function of its name.
     pub fn deploy(&self, home: &Home) {
-        home.add(self.name, &self.plugin(), &self.manifest_with(&[]));
+        self.add(home, self.name, &[]);
     }
 
     /// Deploys it under another name, to be committed when it is loaded or its workers start. For whom that is, if anybody, is settled now.
@@ -219,9 +226,16 @@ impl Crime {
             At::Resolver => "ifunc",
             At::Fork => "fork",
         };
-        let target = deed.target.resolve(daemon, self.name);
+        let target = self.target.resolve(daemon, self.name);
         let environment = [("CRIME_AT", at), ("CRIME_DEED", deed.deed), ("CRIME_TARGET", &target)];
-        home.add(name, &self.plugin(), &self.manifest_with(&environment));
+        self.add(home, name, &environment);
+    }
+
+    fn add(&self, home: &Home, name: &str, environment: &[(&str, &str)]) {
+        home.add(name, &self.plugin(), &self.manifest_with(environment));
+        if let Some((link, to)) = self.link {
+            symlink(to, home.functions().join(name).join(link)).expect("a link can be made");
+        }
     }
 
     /// Its manifest behind name and library.
@@ -234,17 +248,40 @@ impl Crime {
 
     /// How many workers it keeps.
     pub fn workers(&self) -> usize {
-        self.said("concurrency.provisioned").map_or(1, |value| value.parse().expect("a number"))
+        self.value("concurrency.provisioned").parse().expect("a number")
     }
 
-    /// Its time limit, as its manifest has it and the daemon prints it.
+    /// Its time limit, as the daemon prints it.
     pub fn timeout(&self) -> &'static str {
-        self.said("timeout").map_or("3s", |value| value.trim_matches('"'))
+        self.value("timeout").trim_matches('"')
+    }
+
+    /// What its manifest says of a key that every crime's does.
+    fn value(&self, key: &str) -> &'static str {
+        let usual = MANIFEST.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        self.said(key).or(usual).expect("a key that every manifest has")
     }
 
     /// What it says itself of a key.
     fn said(&self, key: &str) -> Option<&'static str> {
         self.manifest.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))
+    }
+}
+
+impl Variant {
+    /// One that is killed for a call, wherever it is committed, and named for it.
+    pub const fn denied(call: &'static str) -> Self {
+        Self::named(call, call)
+    }
+
+    /// One that is killed for a call, wherever it is committed.
+    pub const fn named(deed: &'static str, call: &'static str) -> Self {
+        Self { deed, invoke: Expected::Violation(call), init: Some(Expected::Violation(call)) }
+    }
+
+    /// One that lives on, and says this at invoke and this in init, behind "refused: ".
+    pub const fn refused(deed: &'static str, invoke: &'static str, init: &'static str) -> Self {
+        Self { deed, invoke: Expected::Refused(invoke), init: Some(Expected::Refused(init)) }
     }
 }
 

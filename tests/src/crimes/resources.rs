@@ -11,8 +11,6 @@ pub const SEGMENTATION_FAULT: &str = "SIGSEGV (an invalid memory access or a sta
 pub const BOMBS_MEMORY: Crime = Crime {
     number: 51,
     name: "51-memory-bomb",
-    // The limit of memory is what is to end it, on a busy machine as well.
-    manifest: "timeout = \"20s\"",
     invoke: OutOfMemory,
     // The group of all counts for the workers as well: the template's resource limit is less.
     init: Some(Refused("malloc: Cannot allocate memory")),

@@ -67,7 +67,7 @@ fn that_is_no_shared_object() {
     std::fs::write(folder.join("bad.so"), "no ELF file ".repeat(100)).expect("writable");
     home.add("a-good", &echo(), "").add("good", &echo(), "");
     let daemon = home.start();
-    check_answers(&daemon, "the plugin cannot be loaded: /function/bad.so: invalid ELF header");
+    check_answers(&daemon, "the plugin cannot be loaded: its file is no shared object");
     daemon.stop();
 }
 

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use hairtrigger_tests::daemon::Daemon;
-use hairtrigger_tests::groups::value;
+use hairtrigger_tests::groups::{counter, value};
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::process::{Process, eventually};
 
@@ -197,32 +200,57 @@ fn groups_hold_what_the_manifest_says() {
     let home = home();
     let daemon = home.start();
     let [_, template, ..] = confined(&daemon);
+    let slot = home.groups.slot("memory", template.pid);
     // Workers enter their own group in the background.
     let leaves = eventually("both workers are in groups of their own", || {
         let workers = daemon.workers("probe");
         let leaves: BTreeSet<_> = workers.iter().map(|worker| home.groups.of("memory", worker.pid)).collect();
-        let slot = home.groups.of("memory", template.pid);
-        (leaves.len() == 2 && leaves.iter().all(|leaf| leaf.parent() == Some(&slot))).then_some(leaves)
+        let own =
+            |leaf: &PathBuf| leaf.parent() == Some(&slot) && *leaf != home.groups.of("memory", template.pid);
+        (leaves.len() == 2 && leaves.iter().all(own)).then_some(leaves)
     });
     for leaf in &leaves {
         let name = leaf.file_name().and_then(|name| name.to_str()).expect("a plain name");
         assert!(name.strip_prefix('w').is_some_and(|number| number.parse::<u32>().is_ok()), "{name}");
-        assert_eq!(value(leaf, "memory.limit_in_bytes"), (48 * MEBIBYTE).to_string());
-        assert_eq!(value(leaf, "memory.swappiness"), "0");
+        assert_eq!(home.groups.memory(leaf), ((48 * MEBIBYTE).to_string(), "0".to_owned()));
         assert_eq!(value(leaf, "cgroup.procs").lines().count(), 1, "one worker a group");
     }
     // Five workers, the template, and what one worker can take before it is in its own group.
-    let slot = home.groups.of("memory", template.pid);
-    assert_eq!(value(&slot, "memory.limit_in_bytes"), ((64 + 128 + 48 * 5) * MEBIBYTE).to_string());
+    let limit = home.groups.memory(&slot).0;
+    assert_eq!(limit, ((64 + 128 + 48 * 5) * MEBIBYTE).to_string());
     for process in daemon.workers("probe").iter().chain([&template]) {
-        let pids = home.groups.of("pids", process.pid);
+        let pids = home.groups.slot("pids", process.pid);
         assert_eq!(value(&pids, "pids.max"), "7", "five workers, template and ns-init");
-        let cpu = home.groups.of("cpu", process.pid);
-        let bandwidth = (value(&cpu, "cpu.cfs_quota_us"), value(&cpu, "cpu.cfs_period_us"));
-        assert_eq!(bandwidth, ("50000".to_owned(), "100000".to_owned()), "half a core");
+        let cpu = home.groups.slot("cpu", process.pid);
+        assert_eq!(home.groups.bandwidth(&cpu), Some((50_000, 100_000)), "half a core");
     }
-    let other = home.groups.of("cpu", daemon.template("other").pid);
-    assert_eq!(value(&other, "cpu.cfs_quota_us"), "-1", "no limit was asked for");
+    let other = home.groups.slot("cpu", daemon.template("other").pid);
+    assert_eq!(home.groups.bandwidth(&other), None, "no limit was asked for");
+    daemon.stop();
+}
+
+/// What the gate for forks never lets happen: somebody forks and forks among a function's processes.
+#[test]
+fn a_fork_bomb_stays_within_the_functions_group() {
+    let home = home();
+    let daemon = home.start();
+    let [_, template, ..] = confined(&daemon);
+    daemon.await_workers("probe", 2);
+    let bomb = "read go; for number in 1 2 3 4 5 6 7 8; do sleep 60 >/dev/null 2>&1 & echo forked; done";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", bomb]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut shell = shell.spawn().expect("a shell can be executed");
+    let group = home.groups.of("pids", template.pid);
+    fs::write(group.join("cgroup.procs"), shell.id().to_string()).expect("root can attach a process");
+    shell.stdin.take().expect("asked for above").write_all(b"go\n").expect("it reads");
+    let output = shell.wait_with_output().expect("a child can be waited for");
+    let forked = String::from_utf8_lossy(&output.stdout).lines().count();
+    // Of seven: the ns-init, the template, two workers, the shell.
+    assert_eq!((forked, output.status.success()), (2, false), "so many more fit in, and then none");
+    let slot = home.groups.slot("pids", template.pid);
+    assert!(counter(&slot, "pids.events", "max") > 0, "the kernel says why");
+    daemon.get("/other/fine").assert_ok("fine");
+    // What is left of the bomb goes with the function's groups.
     daemon.stop();
 }
 
@@ -238,5 +266,51 @@ fn a_function_opens_no_file_and_signals_nobody() {
     assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()));
     assert!(!template.ends_within(std::time::Duration::from_millis(50)), "the template lives");
     daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop();
+}
+
+/// What one function's worker has learnt of its own process says nothing of another function's, each of which was
+/// executed afresh. Workers of one function are forks of one process, and alike: SECURITY.md says so.
+#[test]
+fn stack_canary_and_layout_are_a_functions_own() {
+    let home = Home::new();
+    let plugin = own("layout");
+    home.add("one", &plugin, "").add("two", &plugin, "");
+    let daemon = home.start();
+    let layout = |function: &str| -> Vec<String> {
+        let answer = daemon.get(&format!("/{function}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().split(' ').map(str::to_owned).collect()
+    };
+    let (first, other) = (layout("one"), layout("two"));
+    let [worker] = &daemon.await_workers("one", 1)[..] else { unreachable!("one was waited for") };
+    worker.signal(libc::SIGKILL);
+    assert!(worker.ends_within(std::time::Duration::from_secs(10)), "SIGKILL was not obeyed");
+    eventually("another worker", || {
+        daemon.workers("one").iter().any(|new| new.pid != worker.pid).then_some(())
+    });
+    assert_eq!(layout("one"), first, "a fork of the same template");
+    for (what, (one, two)) in ["canary", "code", "stack", "heap", "libc"].iter().zip(first.iter().zip(&other))
+    {
+        assert_ne!(one, two, "the {what} of one function tells that of another");
+    }
+    daemon.stop();
+}
+
+/// A barrier for every processor would be everybody's.
+#[test]
+fn memory_barriers_are_for_a_functions_own_threads() {
+    let home = Home::new();
+    home.add("barrier", &own("barrier"), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    // Query, and register before use, without and with the instruction stream.
+    for operation in [0, 16, 8, 64, 32] {
+        connection.get(&format!("/barrier?{operation}")).assert_ok("done");
+    }
+    for operation in [1, 2, 4, 3, 128, 512] {
+        let answer = connection.get(&format!("/barrier?{operation}"));
+        assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"violation".into()), "{operation}");
+    }
     daemon.stop();
 }

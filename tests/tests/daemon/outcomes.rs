@@ -34,6 +34,7 @@ fn each_ending_has_its_status_label_and_sentence() {
         ("null", 502, "fault", segv.clone()),
         ("overflow", 502, "fault", segv),
         ("abort", 502, "fault", ended("SIGABRT (it aborted)")),
+        ("nameless", 502, "fault", ended("SIGABRT (it aborted)")),
         ("socket", 502, "violation", denied("socket")),
         ("kill?1", 502, "violation", denied("kill")),
         ("foreign", 502, "violation", denied("of a foreign or unknown number")),

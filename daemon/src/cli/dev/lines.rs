@@ -67,7 +67,7 @@ fn bytes(size: u64) -> String {
 
 /// A client chose these.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(hairtrigger_sandbox::text::harmless).collect()
 }
 
 #[cfg(test)]

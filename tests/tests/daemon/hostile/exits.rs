@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hairtrigger_tests::crimes::Target;
 use hairtrigger_tests::crimes::exits::*;
 use hairtrigger_tests::crimes::resources::SEGMENTATION_FAULT;
 use hairtrigger_tests::process::left_after;
@@ -30,7 +29,7 @@ crimes! {
 }
 
 /// A deed with whatever expectations, to be committed where its crime is not by every test.
-const FIRST: Variant = Variant { deed: "", target: Target::Nobody, invoke: Expected::Timeout, init: None };
+const FIRST: Variant = Variant { deed: "", invoke: Expected::Timeout, init: None };
 
 /// The sentence for a function that does not come to serve.
 fn not_started(name: &str, reason: &str) -> String {

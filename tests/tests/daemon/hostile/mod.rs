@@ -35,6 +35,9 @@ mod network;
 mod processes;
 mod resources;
 
+mod answers;
+mod artefacts;
+mod calls_under_fire;
 mod together;
 
 /// How often a deed is committed in invocations.
@@ -44,6 +47,11 @@ const ANSWERS: u64 = 300;
 /// Longest body that the neighbour is sent, in bytes: some fit into a channel's descriptor, most do not.
 const LONGEST: usize = 20_000;
 
+/// How `/proc` calls one of the two regions of a channel.
+const REGION: &str = "/memfd:hairtrigger-reply (deleted)";
+/// Channels that the warden makes in advance for each function, when it has nothing else to do.
+const SPARE_CHANNELS: usize = 2;
+
 /// Commits a crime, each of its deeds, in invocations and while it is loaded; everybody is told exactly what came of
 /// it, the neighbour notices nothing, and in the end nothing is left of it.
 fn commits(crime: &Crime) {
@@ -51,8 +59,8 @@ fn commits(crime: &Crime) {
     home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
     crime.deploy(&home);
     let daemon = home.start();
-    let mut connection = daemon.connect();
-    assert_fine(crime, &mut connection);
+    assert_fine(crime, &mut daemon.connect());
+    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
     let neighbour = Neighbour::of(&daemon);
     thread::scope(|scope| {
         let _ends = Ends(&neighbour.done);
@@ -60,6 +68,7 @@ fn commits(crime: &Crime) {
         let before = Rest::before(&daemon, 1 + crime.workers());
         for deed in crime.deeds() {
             neighbour.serves_during(|| {
+                let mut connection = daemon.connect();
                 for _ in 0..ROUNDS {
                     let answer = connection.send(crime.request(&deed, &daemon)).receive();
                     check(crime, &deed, &answer);
@@ -68,7 +77,9 @@ fn commits(crime: &Crime) {
             });
             let load =
                 |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, &daemon));
-            let end = if deed.deed.is_empty() { String::new() } else { format!("-{}", deed.deed) };
+            let end = if deed.deed.is_empty() { "" } else { "-" };
+            // Calls have names that functions cannot have.
+            let end = format!("{end}{}", deed.deed.replace('_', "-"));
             if deed.init.is_some() {
                 load(At::Init, &format!("in-init{end}"));
             }
@@ -220,19 +231,27 @@ struct Rest {
 }
 
 impl Rest {
-    /// Waits until the daemon is at rest: with a template for each function and a parked runner, this many workers,
-    /// and twice the same.
+    /// Waits until the daemon is at rest: with a template for each function and a parked runner, this many workers, and
+    /// the channels that are made in advance.
     fn before(daemon: &Daemon<'_>, workers: usize) -> Self {
         let functions = daemon.home.count();
-        let mut last = None;
-        eventually("the daemon is at rest", || {
-            let now = Self::look(daemon)?;
-            let count = |name: &str| now.processes.get(name).copied().unwrap_or_default();
-            let all = [count("ht-init"), count("ht-template"), count("ht-worker")];
-            let rested = all == [functions + 1, functions + 1, workers] && last.as_ref() == Some(&now);
-            last = Some(now);
-            rested.then(|| last.take())?
-        })
+        // One end of the channel of each worker, and both of those that wait for a worker.
+        let regions = workers + 2 * SPARE_CHANNELS * functions;
+        let expected = [
+            ("ht-init", functions + 1),
+            ("ht-template", functions + 1),
+            ("ht-worker", workers),
+            (REGION, regions),
+        ];
+        let mut rest = None;
+        eventually_equal("the daemon is at rest", &Some(expected), || {
+            let now = rest.insert(Self::look(daemon)?);
+            Some(expected.map(|(name, _)| {
+                let count = now.processes.get(name).or_else(|| now.descriptors.get(name));
+                (name, count.copied().unwrap_or_default())
+            }))
+        });
+        rest.expect("it was looked at")
     }
 
     /// Waits until it is so again.
