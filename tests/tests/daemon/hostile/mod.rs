@@ -136,8 +136,8 @@ fn assert_fine(crime: &Crime, connection: &mut Connection) {
     connection.get(&format!("/{}/fine", crime.name)).assert_ok("fine");
 }
 
-/// Deploys a crime as a function of this name that commits it while it is loaded, or in its workers' starts; the daemon says why it cannot be
-/// served, to whoever reads its log and to callers.
+/// Deploys a crime as a function of this name that commits it while it is loaded, or in its workers' starts; the daemon
+/// says why it cannot be served, to whoever reads its log and to callers.
 fn fails_to_load(crime: &Crime, deed: &Variant, at: At, name: &str, daemon: &Daemon<'_>) {
     let expected = if at == At::Start { deed.invoke } else { deed.init.expect("it is committed in init") };
     let reason = if at == At::Start {
@@ -319,6 +319,11 @@ fn the_catalogue_is_complete() {
     );
     let numbers: Vec<u32> = catalogue().map(|crime| crime.number).collect();
     assert!(numbers.is_sorted(), "by number: {numbers:?}");
+    let table = hairtrigger_tests::artefacts::workspace().join("plugins/hostile/README.md");
+    let table = fs::read_to_string(&table).expect("the crimes have a table");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, named, "one row a crime in plugins/hostile/README.md, in order");
     let chapters = [
         filesystem::TESTED,
         network::TESTED,
