@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// Crimes that are over at once.
+/// Crimes that are over at once, whichever of their deeds it is.
 fn quick() -> impl Iterator<Item = &'static Crime> {
-    catalogue().filter(|crime| crime.invoke != Expected::Timeout && crime.invoke != Expected::OutOfMemory)
+    let quick = |deed: Variant| !matches!(deed.invoke, Expected::Timeout | Expected::OutOfMemory);
+    catalogue().filter(move |crime| crime.deeds().all(quick))
 }
 
 /// Commits a deed once, and checks what came of it. So many processes end and begin on two cores that a crime with
