@@ -13,13 +13,16 @@ use hairtrigger_tests::process::{Process, eventually, eventually_equal};
 
 use crate::{Ends, echo, own, pattern};
 
-/// One test a crime, named for its number and what it does; and what a chapter tests, to be held against the catalogue.
+/// One test a crime, named for its number and what it does; one that needs more than [`commits`] says what, behind an
+/// arrow. And what a chapter tests, to be held against the catalogue.
 macro_rules! crimes {
-    ($($test:ident: $crime:expr),* $(,)?) => {
+    ($($test:ident: $crime:expr $(=> $committed:expr)?),* $(,)?) => {
         $(
             #[test]
             fn $test() {
-                super::commits(&$crime);
+                let committed: fn(&hairtrigger_tests::crimes::Crime) = super::commits;
+                $(let committed: fn(&hairtrigger_tests::crimes::Crime) = { let _ = committed; $committed };)?
+                committed(&$crime);
             }
         )*
 
@@ -29,6 +32,7 @@ macro_rules! crimes {
 }
 
 mod calls;
+mod channel;
 mod exits;
 mod filesystem;
 mod network;
@@ -55,28 +59,18 @@ const SPARE_CHANNELS: usize = 2;
 /// Commits a crime, each of its deeds, in invocations and while it is loaded; everybody is told exactly what came of
 /// it, the neighbour notices nothing, and in the end nothing is left of it.
 fn commits(crime: &Crime) {
-    let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
-    crime.deploy(&home);
-    let daemon = home.start();
-    assert_fine(crime, &mut daemon.connect());
-    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
-    let neighbour = Neighbour::of(&daemon);
-    thread::scope(|scope| {
-        let _ends = Ends(&neighbour.done);
-        let stream = neighbour.start(scope);
-        let before = Rest::before(&daemon, 1 + crime.workers());
+    beside_a_neighbour(crime, |daemon, neighbour| {
         for deed in crime.deeds() {
             neighbour.serves_during(|| {
                 let mut connection = daemon.connect();
                 for _ in 0..ROUNDS {
-                    let answer = connection.send(crime.request(&deed, &daemon)).receive();
+                    let answer = connection.send(crime.request(&deed, daemon)).receive();
                     check(crime, &deed, &answer);
                     assert_fine(crime, &mut connection);
                 }
             });
             let load =
-                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, &daemon));
+                |at, name: &str| neighbour.serves_during(|| fails_to_load(crime, &deed, at, name, daemon));
             let end = if deed.deed.is_empty() { "" } else { "-" };
             // Calls have names that functions cannot have.
             let end = format!("{end}{}", deed.deed.replace('_', "-"));
@@ -89,8 +83,26 @@ fn commits(crime: &Crime) {
         }
         if crime.start {
             let deed = crime.deeds().next().expect("a crime has a deed");
-            neighbour.serves_during(|| fails_to_load(crime, &deed, At::Start, "in-start", &daemon));
+            neighbour.serves_during(|| fails_to_load(crime, &deed, At::Start, "in-start", daemon));
         }
+    });
+}
+
+/// Does something with a crime that is deployed, while a neighbour answers without a pause; afterwards the daemon has
+/// again what it had before.
+fn beside_a_neighbour(crime: &Crime, deeds: impl FnOnce(&Daemon<'_>, &Neighbour<'_>)) {
+    let home = Home::new();
+    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    crime.deploy(&home);
+    let daemon = home.start();
+    assert_fine(crime, &mut daemon.connect());
+    [NEIGHBOUR, crime.name].iter().for_each(|function| daemon.await_own_groups(function));
+    let neighbour = Neighbour::of(&daemon);
+    thread::scope(|scope| {
+        let _ends = Ends(&neighbour.done);
+        let stream = neighbour.start(scope);
+        let before = Rest::before(&daemon, 1 + crime.workers());
+        deeds(&daemon, &neighbour);
         neighbour.await_answers(ANSWERS);
         before.await_again(&daemon);
         neighbour.done.store(true, Ordering::Relaxed);
@@ -119,8 +131,8 @@ fn assert_fine(crime: &Crime, connection: &mut Connection) {
     connection.get(&format!("/{}/fine", crime.name)).assert_ok("fine");
 }
 
-/// Deploys a crime as a function of this name that commits it while it is loaded, or in its workers' starts; the daemon says why it cannot be
-/// served, to whoever reads its log and to callers.
+/// Deploys a crime as a function of this name that commits it while it is loaded, or in its workers' starts; the daemon
+/// says why it cannot be served, to whoever reads its log and to callers.
 fn fails_to_load(crime: &Crime, deed: &Variant, at: At, name: &str, daemon: &Daemon<'_>) {
     let expected = if at == At::Start { deed.invoke } else { deed.init.expect("it is committed in init") };
     let reason = if at == At::Start {
@@ -298,6 +310,11 @@ fn the_catalogue_is_complete() {
     );
     let numbers: Vec<u32> = catalogue().map(|crime| crime.number).collect();
     assert!(numbers.is_sorted(), "by number: {numbers:?}");
+    let table = hairtrigger_tests::artefacts::workspace().join("plugins/hostile/README.md");
+    let table = fs::read_to_string(&table).expect("the crimes have a table");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, named, "one row a crime in plugins/hostile/README.md, in order");
     let chapters = [
         filesystem::TESTED,
         network::TESTED,
@@ -305,6 +322,7 @@ fn the_catalogue_is_complete() {
         calls::TESTED,
         resources::TESTED,
         exits::TESTED,
+        channel::TESTED,
     ];
     let tested: Vec<&str> =
         chapters.iter().flat_map(|chapter| chapter.iter()).map(|(_, crime)| crime.name).collect();
