@@ -106,6 +106,17 @@ pub enum LoadFailure {
     Threads(u32),
 }
 
+impl LoadFailure {
+    /// As callers may know it, who are not to be told of the host's paths and users: those are for whoever reads the
+    /// log.
+    pub fn for_callers(&self) -> String {
+        match self {
+            Self::Setup(_) => "its sandbox could not be set up, as the daemon's log says".to_owned(),
+            Self::Refused(_) | Self::Ended(_) | Self::TimedOut(_) | Self::Threads(_) => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -382,6 +393,15 @@ mod tests {
 
     impl EventSink for Nobody {
         fn deliver(&self, _event: Event) {}
+    }
+
+    #[test]
+    fn callers_hear_of_a_function_and_not_of_the_host() {
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        let setup = LoadFailure::Setup(SetupError::with(crate::step::Step::Root, &error, "bind /srv/secret"));
+        assert!(setup.to_string().contains("/srv/secret") && !setup.for_callers().contains("/srv"));
+        let refused = LoadFailure::Refused("init returned 7".to_owned());
+        assert_eq!(refused.for_callers(), refused.to_string());
     }
 
     #[test]
