@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod channel;
 pub mod ending;
+pub mod grants;
 mod groups;
 mod init;
 pub mod janitor;
