@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::grants::Grants;
 use crate::level::Level;
 use crate::limits::MAX_SETTINGS;
 use crate::step::SetupError;
@@ -73,6 +74,8 @@ pub(crate) struct Assignment {
     pub(crate) process_limit: Option<u64>,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
+    /// What it may touch beyond nothing.
+    pub(crate) grants: Grants,
     /// Whether workers mark their output with the invocation that it belongs to.
     pub(crate) mark_output: bool,
 }

@@ -218,6 +218,7 @@ impl Spawner {
                 process_limit,
                 max_request: spec.max_request,
                 max_response: spec.max_response,
+                grants: spec.grants.clone(),
                 mark_output: spec.mark_output,
             };
             setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
@@ -160,6 +161,7 @@ impl Deployed {
             max_request: *max_request,
             max_response: *max_response,
             environment: env.iter().cloned().collect(),
+            grants: Grants::default(),
             init_timeout: INIT_TIMEOUT,
             mark_output: self.mark_output,
         }

@@ -26,7 +26,7 @@ pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
 pub(super) fn run(setup: Setup) -> ! {
     set_name(c"ht-template");
     // Compiled while nobody waits.
-    let programs = match Programs::compile() {
+    let programs = match Programs::compile(&[]) {
         Ok(programs) => programs,
         Err(error) => fail(&setup, SetupError::new(Step::Seccomp, &error)),
     };
@@ -36,6 +36,15 @@ pub(super) fn run(setup: Setup) -> ! {
     let assignment = match setup.receive() {
         Ok(ToRunner::Become(assignment)) => assignment,
         Ok(_) | Err(_) => exit(EXIT_SETUP),
+    };
+    let granted = assignment.grants.given(assignment.level);
+    let programs = match granted[..] {
+        [] => Ok(programs),
+        _ => Programs::compile(&granted),
+    };
+    let programs = match programs {
+        Ok(programs) => programs,
+        Err(error) => fail(&setup, SetupError::new(Step::Seccomp, &error)),
     };
     host::set_environment(&assignment.environment);
     host::write_line_by_line();

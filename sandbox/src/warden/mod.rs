@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::cgroup::{Cgroups, Slot};
 use crate::channel::DaemonEnd;
 use crate::ending::{Ending, LOADER_GAVE_UP};
+use crate::grants::Grants;
 use crate::init::Init;
 use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
@@ -60,6 +61,8 @@ pub struct FunctionSpec {
     pub max_response: u64,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
+    /// What it may touch beyond nothing.
+    pub grants: Grants,
     /// How long load and init may take.
     pub init_timeout: Duration,
     /// Whether its output is marked with the invocation that it belongs to, see [`crate::mark`]. Costs each
