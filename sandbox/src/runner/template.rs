@@ -10,7 +10,6 @@ use super::root::function_directory;
 use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
-use crate::level::Level;
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
@@ -73,7 +72,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
             exit(EXIT_SETUP);
         }
     };
-    let domain = match restrict_after_init(programs, assignment.level) {
+    let domain = match restrict_after_init(programs, assignment) {
         Ok(domain) => domain,
         Err(error) => {
             let why = format!("could not restrict itself after init: {error}");
@@ -103,9 +102,9 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
 /// The domain that each worker takes, and what is dropped after init. Best effort by nature: a hostile init could
 /// have kept this from working, and what was installed before it was loaded stands regardless. One that leaves no
 /// descriptor for the domain ends here, where the reason can be told, and not in its workers.
-fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<RulesetCreated> {
-    let domain = landlock::nothing()?;
-    if !level.has_namespaces() {
+fn restrict_after_init(programs: &Programs, assignment: &Assignment) -> io::Result<RulesetCreated> {
+    let domain = landlock::working(&assignment.grants)?;
+    if !assignment.level.has_namespaces() {
         // Until now the warden might have had to read why the plugin was refused.
         not_dumpable()?;
     }

@@ -357,7 +357,7 @@ impl Sandbox {
     /// Loads a function; answered by `Loaded` or `LoadFailed`.
     pub fn load(&self, spec: FunctionSpec) {
         // The spawner ends only after `stop`.
-        let _ = self.spawner.send(SpawnRequest::Load(spec));
+        let _ = self.spawner.send(SpawnRequest::Load(Box::new(spec)));
     }
 
     /// Ends a function: its template and all its workers.
