@@ -9,6 +9,7 @@ pub(crate) mod fuzz;
 mod gates;
 mod kit;
 mod template;
+mod threads;
 mod verdict;
 mod watch;
 
