@@ -66,17 +66,20 @@ fuzz() {
 }
 
 keep() {
-    local target=$1 kept file
+    local target=$1 kept found file
     build "$target"
     kept=$(mktemp -d)
-    "$BUILD/$TRIPLE/release/$target" -merge=1 -max_len=4096 "$kept" "corpus/$target" "$BUILD/corpus/$target"
+    # Of a copy: a run that is under way replaces inputs by shorter ones.
+    found=$(mktemp -d)
+    cp -r "$BUILD/corpus/$target/." "$found"
+    "$BUILD/$TRIPLE/release/$target" -merge=1 -max_len=512 "$kept" "corpus/$target" "$found"
     rm -rf "corpus/$target"
     mkdir -p "corpus/$target"
     # Named by what they hold, so that the same input has the same name wherever it was found.
     for file in "$kept"/*; do
         mv "$file" "corpus/$target/$(sha256sum "$file" | cut -c 1-16)"
     done
-    rm -rf "$kept"
+    rm -rf "$kept" "$found"
     echo "run.sh: $(find "corpus/$target" -type f | wc -l) inputs, $(du -sb "corpus/$target" | cut -f 1) bytes kept"
 }
 

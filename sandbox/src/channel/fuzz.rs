@@ -42,6 +42,8 @@ struct Run {
     begun: Option<(Vec<u8>, Span)>,
     /// The reply taken last is still looked at.
     reading: bool,
+    /// The worker has begun a request and not answered it.
+    claimed: bool,
     /// The worker has written what no worker writes.
     hostile: bool,
     posts: u32,
@@ -56,7 +58,17 @@ pub(crate) fn run(input: &mut Input<'_>) {
     }
     let (region, requests) = (forge(&pair), requests(&pair));
     let (flights, begun) = (VecDeque::new(), None);
-    let mut run = Run { pair, region, requests, flights, begun, reading: false, hostile: false, posts: 0 };
+    let mut run = Run {
+        pair,
+        region,
+        requests,
+        flights,
+        begun,
+        reading: false,
+        claimed: false,
+        hostile: false,
+        posts: 0,
+    };
     for _ in 0..STEPS {
         if input.is_empty() {
             return;
@@ -211,9 +223,15 @@ impl Run {
     fn serve(&mut self, length: usize) {
         let worker = &mut self.pair.worker;
         // Once it has written what it likes, it does not know itself where it is.
-        if self.hostile || !worker.request_waits() || worker.slab_in_use() || !worker.claim() {
+        if self.hostile {
             return;
         }
+        self.claimed = self.claimed || (worker.request_waits() && worker.claim());
+        // It would wait for the daemon to leave the slab.
+        if !self.claimed || worker.slab_in_use() {
+            return;
+        }
+        self.claimed = false;
         let (body, _) = echo(worker, length);
         let at = self.flights.iter_mut().find(|flight| flight.body[..4] == body[..4]);
         let flight = at.expect("a request was begun that is not under way");
