@@ -7,6 +7,7 @@ pub mod channel;
 pub mod ending;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod grants;
 mod groups;
 mod init;
 pub mod janitor;

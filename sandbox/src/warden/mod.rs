@@ -9,6 +9,7 @@ pub(crate) mod fuzz;
 mod gates;
 mod kit;
 mod template;
+mod threads;
 mod verdict;
 mod watch;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crate::cgroup::{Cgroups, Slot};
 use crate::channel::DaemonEnd;
 use crate::ending::{Ending, LOADER_GAVE_UP};
+use crate::grants::Grants;
 use crate::init::Init;
 use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
@@ -60,6 +62,8 @@ pub struct FunctionSpec {
     pub max_response: u64,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
+    /// What it may touch beyond nothing.
+    pub grants: Grants,
     /// How long load and init may take.
     pub init_timeout: Duration,
     /// Whether its output is marked with the invocation that it belongs to, see [`crate::mark`]. Costs each
@@ -365,7 +369,7 @@ impl Sandbox {
     /// Loads a function; answered by `Loaded` or `LoadFailed`.
     pub fn load(&self, spec: FunctionSpec) {
         // The spawner ends only after `stop`.
-        let _ = self.spawner.send(SpawnRequest::Load(spec));
+        let _ = self.spawner.send(SpawnRequest::Load(Box::new(spec)));
     }
 
     /// Ends a function: its template and all its workers.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::kit::Kits;
+use super::threads::ThreadStarts;
 use super::{FunctionSpec, Ticket};
 use crate::cgroup::{Leaf, Slot};
 use crate::channel::{DaemonEnd, Geometry};
@@ -40,6 +41,7 @@ pub(super) struct WorkerRecord {
     /// Until it is ready.
     pub(super) starting: Option<Starting>,
     pub(super) signals: Signals,
+    pub(super) threads: ThreadStarts,
 }
 
 /// A worker on its way from its check-in to its first request.
@@ -93,6 +95,8 @@ pub(super) struct Template {
     /// When the template was last let go on, and so began its way to the next `fork`.
     pub(super) released: Instant,
     pub(super) signals: Signals,
+    /// Threads of its own, while it loads.
+    pub(super) thread_starts: ThreadStarts,
     /// Of all forks that have not checked in.
     pub(super) stray_signals: Signals,
     pub(super) wanted: VecDeque<(Ticket, Instant)>,
@@ -164,6 +168,7 @@ impl Template {
             parked_fork: None,
             released: begun,
             signals: Signals::default(),
+            thread_starts: ThreadStarts::default(),
             stray_signals: Signals::default(),
             wanted: VecDeque::new(),
             awaited: VecDeque::new(),

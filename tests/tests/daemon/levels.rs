@@ -14,7 +14,7 @@ use hairtrigger_tests::ordinary::{self, NOBODY};
 use hairtrigger_tests::process::{Process, eventually, left_after};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub(crate) enum Level {
     Userns,
     Bare,
 }
@@ -22,18 +22,18 @@ enum Level {
 const LEVELS: [Level; 2] = [Level::Userns, Level::Bare];
 
 /// Puts a C source of the workspace where `dev` finds it, with a manifest of `rest`.
-fn add(home: &Home, name: &str, source: &str, rest: &str) {
+pub(crate) fn add(home: &Home, name: &str, source: &str, rest: &str) {
     let folder = home.add_manifest(name, &format!("name = \"{name}\"\nsource = \"{name}.c\"\n{rest}\n"));
     let source = artefacts::workspace().join(source);
     fs::copy(source, folder.join(format!("{name}.c"))).expect("a source can be copied");
 }
 
-fn add_own(home: &Home, name: &str, rest: &str) {
+pub(crate) fn add_own(home: &Home, name: &str, rest: &str) {
     add(home, name, &format!("tests/functions/{}.c", name.replace('-', "_")), rest);
 }
 
 /// `dev`, by nobody, serving at a level.
-fn dev(home: &Home, level: Level) -> Daemon<'_> {
+pub(crate) fn dev(home: &Home, level: Level) -> Daemon<'_> {
     let mut command = match level {
         Level::Userns => ordinary::dev(home, &[]),
         Level::Bare => {
@@ -50,7 +50,7 @@ fn dev(home: &Home, level: Level) -> Daemon<'_> {
 }
 
 /// The answer of a function that may still be loading.
-fn get(daemon: &Daemon<'_>, path: &str) -> Response {
+pub(crate) fn get(daemon: &Daemon<'_>, path: &str) -> Response {
     eventually(&format!("an answer of {path}"), || {
         let answer = daemon.get(path);
         let waits = answer.status == 404 || answer.has("retry-after");
