@@ -15,3 +15,4 @@ pub mod home;
 pub mod http;
 pub mod ordinary;
 pub mod process;
+pub mod sentences;
