@@ -29,6 +29,7 @@ use crate::channel::DaemonEnd;
 use crate::ending::{Ending, LOADER_GAVE_UP};
 use crate::grants::Grants;
 use crate::init::Init;
+use crate::layers::{self, Layer};
 use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
 use crate::step::SetupError;
@@ -246,8 +247,8 @@ impl SandboxConfig {
 
     pub(crate) fn cgroups(&self) -> Option<&Cgroups> {
         match self {
-            Self::Full { cgroups, .. } => Some(cgroups),
-            Self::Userns | Self::Bare => None,
+            Self::Full { cgroups, .. } if layers::on(Layer::Groups) => Some(cgroups),
+            Self::Full { .. } | Self::Userns | Self::Bare => None,
         }
     }
 }
