@@ -74,7 +74,6 @@ pub enum Action {
 
 impl Action {
     /// What a program's value stands for. Values that the kernel does not know kill.
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the action's data")]
     pub fn from_value(value: u32) -> Self {
         let data = (value & libc::SECCOMP_RET_DATA) as u16;
         match value & libc::SECCOMP_RET_ACTION_FULL {

@@ -63,6 +63,7 @@ macro_rules! flags {
 }
 
 const COMMANDS: &[Part] = &[Field(ALL, named![F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC])];
+#[expect(clippy::cast_possible_wrap, reason = "small positive numbers")]
 const REQUESTS: &[Part] = &[Field(ALL, named![TCGETS, FIONBIO])];
 const MESSAGES: &[Part] =
     flags![MSG_NOSIGNAL, MSG_DONTWAIT, MSG_MORE, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_FASTOPEN];
