@@ -52,11 +52,12 @@ impl<'h> Daemon<'h> {
 
     fn serving(home: &'h Home, mut daemon: Self) -> Self {
         daemon.await_address();
-        for _ in 0..home.count() {
+        // One after the other, so that many may take longer than one.
+        for count in 1..=home.count() {
             let verdict = |line: &str| line.starts_with("loaded ") || line.contains(" cannot be served: ");
             daemon.lines.wait(|lines| {
                 let verdicts = lines.iter().filter(|line| verdict(line)).count();
-                (verdicts >= home.count()).then(String::new)
+                (verdicts >= count).then(String::new)
             });
         }
         daemon
@@ -165,7 +166,12 @@ impl<'h> Daemon<'h> {
 
     /// The template of a loaded function.
     pub fn template(&self, function: &str) -> Process {
-        self.named("ht-template", function).into_iter().next().expect("a loaded function has a template")
+        self.find_template(function).expect("a loaded function has a template")
+    }
+
+    /// The template of a function, if it has one at this moment.
+    pub fn find_template(&self, function: &str) -> Option<Process> {
+        self.named("ht-template", function).into_iter().next()
     }
 
     /// The ns-init of a loaded function.

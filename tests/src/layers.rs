@@ -22,7 +22,7 @@ use crate::process::eventually;
 pub const VARIABLE: &str = "HAIRTRIGGER_LAYERS_OFF";
 
 /// Most memory of everything that runs with a layer off, in bytes.
-const MEMORY: u64 = 1 << 30;
+const MEMORY: u64 = 3 << 30;
 /// Most processes and threads of it: some five for each function.
 const PROCESSES: u64 = 1000;
 
