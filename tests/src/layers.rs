@@ -71,13 +71,15 @@ pub fn run(inner: &Path, offs: &[Off]) -> BTreeMap<(Off, String), String> {
     let daemon = artefacts::daemon_with_layers_off();
     let groups = OuterGroups::new();
     let mut command = Command::new("sh");
-    // Of the shell's own words: the groups, and what is executed where.
+    // Into the groups; then what is mounted anew in the namespaces has them for its root.
     command.arg("-c").arg(
         r#"set -e
         for group in "$1" "$2" "$3"; do echo $$ >"$group/cgroup.procs"; done
         shift 3
         exec unshare --mount --pid --cgroup --fork --kill-child --mount-proc sh -c '
+            set -e
             for controller in memory pids cpu; do
+                umount "/sys/fs/cgroup/$controller"
                 mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"
             done
             exec "$@"' sh "$@""#,
