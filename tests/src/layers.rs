@@ -86,7 +86,7 @@ pub fn run(inner: &Path, offs: &[Off]) -> BTreeMap<(Off, String), String> {
     );
     command.arg("sh").args(&groups.0).arg(inner).env("HAIRTRIGGER_DAEMON", daemon);
     command.args(offs.iter().map(|off| off.map_or("nothing", name)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     // SAFETY: between fork and exec one system call is made, on numbers.
     unsafe {
         command.pre_exec(|| {
@@ -115,7 +115,8 @@ fn off_of(word: &str) -> Off {
     Some(layer.unwrap_or_else(|| panic!("{word} is no layer")))
 }
 
-/// A group in each hierarchy that a daemon has groups in, of which two have a limit. Removed with everything that is still in it gone.
+/// A group in each hierarchy that a daemon has groups in, of which two have a limit. Removed once everything in it is
+/// gone.
 struct OuterGroups([PathBuf; 3]);
 
 impl OuterGroups {
