@@ -51,7 +51,7 @@ fn the_kernel_installs_what_the_evaluator_knows() {
     };
     // SAFETY: the child makes system calls alone, and exits.
     let cloned =
-        unsafe { crate::sys::clone3(crate::sys::CLONE_CLEAR_SIGHAND) }.expect("a child can be forked");
+        unsafe { crate::sys::clone3(crate::sys::CLONE_CLEAR_SIGHAND, None) }.expect("a child can be forked");
     let Some(child) = cloned else {
         // SAFETY: as above; each header describes a program that outlives the call.
         unsafe {

@@ -95,7 +95,7 @@ pub(super) fn watch(programs: &[&BpfProgram], way: Way, number: u32, arguments: 
     let (ready, theirs_ready) = pipe();
     let (theirs_go, go) = pipe();
     // SAFETY: the child makes system calls alone, on what was prepared above, and never returns.
-    let cloned = unsafe { sys::clone3(sys::CLONE_CLEAR_SIGHAND) }.expect("a child can be forked");
+    let cloned = unsafe { sys::clone3(sys::CLONE_CLEAR_SIGHAND, None) }.expect("a child can be forked");
     let Some(child) = cloned else {
         suffer(shared.report(), programs, theirs_ready.as_raw_fd(), theirs_go.as_raw_fd(), || {
             make(way, number, arguments)
