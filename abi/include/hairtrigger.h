@@ -33,8 +33,12 @@
  *
  * THE RULES
  *
- *   Threads    All entries of a plugin are called on the one thread of its process, never two at once.
- *              Further threads cannot be made.
+ *   Threads    All entries of a plugin are called on the first thread of its process, never two at once.
+ *              Further threads can be made if the manifest grants some (`threads`): in `init`, which must
+ *              wait for their end, since a fork does not carry them over, and in a worker. Only what says
+ *              "from any thread" may be called on them; what is done with an ht_invocation belongs to the
+ *              thread of `invoke`. One thread too many fails with EAGAIN. A thread that goes on after
+ *              `invoke` has returned must leave all that was the host's alone.
  *   Memory     What the host passes in belongs to the host, and is valid until the entry returns, unless
  *              its comment says longer. What a function passes to the host is copied before the call
  *              returns, unless its comment says otherwise. The host never frees what a function
@@ -44,9 +48,9 @@
  *              dropped when `invoke` fails: the caller gets one plain error instead.
  *   Time       When its time is up, a worker is killed (SIGKILL): nothing of it runs any more, neither
  *              `shutdown` nor a destructor. A worker may be killed at any other time too.
- *   Rights     No files (open fails with EACCES), no sockets, no processes, no threads, no executable
- *              memory. A forbidden system call ends the worker. Standard output and standard error go
- *              to the log, line by line.
+ *   Rights     No files (open fails with EACCES), no sockets, no threads, unless the manifest grants some;
+ *              no processes, no executable memory. A forbidden system call ends the worker. Standard output
+ *              and standard error go to the log, line by line.
  *   Language   No exception may leave an entry. exit() within an entry is a failure of the invocation.
  *
  * HOW THIS FILE GROWS

@@ -7,7 +7,7 @@ use crate::response::Response;
 
 /// A function with state. For one without, see [`export!`](crate::export) with a plain `fn`.
 ///
-/// All methods are called on the one thread of the process. A panic in any of them is caught, logged with
+/// All methods are called on the first thread of the process. A panic in any of them is caught, logged with
 /// its message and place, and told to the host as a failure; the process survives it. What does end the
 /// process: running out of memory, stack or time, a second panic while the first unwinds, and
 /// `std::process::exit`.

@@ -1,15 +1,20 @@
 //! `function.toml`: what a function is and may use.
 
+mod allow;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{
     DEFAULT_CONCURRENCY, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, DEFAULT_PROVISIONED,
     DEFAULT_QUEUE, DEFAULT_TIMEOUT, MAX_CPU, MAX_ENV, MAX_ENV_BYTES, MAX_FUNCTION_NAME, MAX_MEMORY,
-    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU, MIN_MEMORY,
-    MIN_TIMEOUT,
+    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_THREADS, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU,
+    MIN_MEMORY, MIN_TIMEOUT,
 };
+
+pub(crate) use allow::{May, OffLimits};
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
 use crate::shard::route::Pattern;
@@ -26,11 +31,13 @@ const KEYS: &[&str] = &[
     "timeout",
     "memory",
     "cpu",
+    "threads",
     "max_request",
     "max_response",
     "isolation",
     "dev",
     "concurrency",
+    "allow",
     "env",
 ];
 const CONCURRENCY_KEYS: &[&str] = &["provisioned", "max", "queue"];
@@ -62,6 +69,8 @@ pub(crate) struct Manifest {
     pub(crate) dev: bool,
     /// How many at once.
     pub(crate) concurrency: Concurrency,
+    /// What it may touch beyond nothing.
+    pub(crate) grants: Grants,
     /// Its environment, in the order of the file.
     pub(crate) env: Vec<(String, String)>,
 }
@@ -86,12 +95,12 @@ pub(crate) struct Concurrency {
 
 impl Manifest {
     /// Reads and checks the manifest at `path`.
-    pub(crate) fn load(path: &Path) -> Result<Self, BadSettings> {
-        Self::parse(path, &settings::read(path)?)
+    pub(crate) fn load(path: &Path, off_limits: &OffLimits) -> Result<Self, BadSettings> {
+        Self::parse(path, &settings::read(path)?, off_limits)
     }
 
-    /// Checks a manifest's text; `path` is for messages only.
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, BadSettings> {
+    /// Checks a manifest's text. `path` is for messages, and where granted paths begin.
+    pub(crate) fn parse(path: &Path, text: &str, off_limits: &OffLimits) -> Result<Self, BadSettings> {
         let document = Document { path, text };
         let table = document.parse()?;
         let mut bad = Mistakes::default();
@@ -119,6 +128,10 @@ impl Manifest {
             isolation: bad.read(&top, "isolation", isolation).unwrap_or(Isolation::Reuse),
             dev: bad.read(&top, "dev", Setting::boolean).unwrap_or(true),
             concurrency: concurrency(top.get("concurrency"), &mut bad),
+            grants: Grants {
+                threads: bad.read(&top, "threads", |s| s.count(0, MAX_THREADS.into(), "")).unwrap_or(0),
+                ..allow::allow(top.get("allow"), path, off_limits, &mut bad)
+            },
             env: environment(top.get("env"), &mut bad),
         };
         bad.unless_any(manifest)
@@ -219,7 +232,7 @@ fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
 /// What must hold of any text: one that is taken has every value within its bounds, and reads the same again.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
-    let manifest = Manifest::parse(file, text)?;
+    let manifest = Manifest::parse(file, text, &OffLimits::default())?;
     let Manifest { name, timeout, memory, cpu, max_request, max_response, concurrency, .. } = &manifest;
     assert_eq!(valid_name(name).as_ref(), Some(name));
     assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout) && (MIN_MEMORY..=MAX_MEMORY).contains(memory));
@@ -233,7 +246,7 @@ pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
         assert!(!name.starts_with("LD_") && !name.starts_with("GLIBC_") && !name.contains('='), "{name}");
         assert!(!name.is_empty() && !value.contains('\0') && name.len() + value.len() <= MAX_ENV_BYTES);
     }
-    assert_eq!(Manifest::parse(file, text).as_ref(), Ok(&manifest));
+    assert_eq!(Manifest::parse(file, text, &OffLimits::default()).as_ref(), Ok(&manifest));
     Ok(())
 }
 
@@ -244,7 +257,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Manifest, String> {
-        Manifest::parse(Path::new("function.toml"), text).map_err(|error| error.to_string())
+        Manifest::parse(Path::new("function.toml"), text, &OffLimits::default())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -262,6 +276,7 @@ mod tests {
             isolation: Isolation::Reuse,
             dev: true,
             concurrency: Concurrency { provisioned: 1, max: 16, queue: 256 },
+            grants: Grants::default(),
             env: vec![],
         };
         assert_eq!(parse("name = 'hello'"), Ok(expected));
@@ -277,6 +292,7 @@ mod tests {
             timeout = "500ms"
             memory = "64MiB"
             cpu = 1.5
+            threads = 4
             max_request = 1_000
             max_response = "1GiB"
             isolation = "reuse"
@@ -286,6 +302,9 @@ mod tests {
             provisioned = 0
             max = 0x10
             queue = 0
+            [allow]
+            read = []
+            connect = [5432]
         "#;
         let expected = Manifest {
             name: "thumb-2".to_owned(),
@@ -302,6 +321,7 @@ mod tests {
             isolation: Isolation::Reuse,
             dev: false,
             concurrency: Concurrency { provisioned: 0, max: 16, queue: 0 },
+            grants: Grants { connect: vec![5432], threads: 4, ..Grants::default() },
             env: vec![("Z".into(), "last letter first".into()), ("_a1".into(), String::new())],
         };
         assert_eq!(parse(text), Ok(expected));
@@ -332,9 +352,9 @@ mod tests {
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
                 "2:3: there is no key colour here; the keys are name, library, source, routes, timeout, memory, cpu, \
-                 max_request, max_response, isolation, dev, concurrency, env.\n\
+                 threads, max_request, max_response, isolation, dev, concurrency, allow, env.\n\
                  function.toml:3:1: there is no key aardvark here; the keys are name, library, source, routes, timeout, \
-                 memory, cpu, max_request, max_response, isolation, dev, concurrency, env.",
+                 memory, cpu, threads, max_request, max_response, isolation, dev, concurrency, allow, env.",
             ),
             (
                 "timeout = 3\nmemroy = 1\n[concurrency]\nmax = 0\nprovisioned = 2\nqueue = -1\n[env]\nLD_A = ''\nB = 1",
@@ -392,6 +412,7 @@ mod tests {
             ),
             ("name = 'a'\ncpu = 0", "2:7: cpu must be a number of cores from 0.01 to 1024; found 0."),
             ("name = 'a'\ncpu = nan", "2:7: cpu must be a number of cores from 0.01 to 1024; found nan."),
+            ("name = 'a'\nthreads = 65", "2:11: threads must be a whole number from 0 to 64; found 65."),
             ("name = 'a'\ncpu = '1'", "2:7: cpu must be a number of cores from 0.01 to 1024; found \"1\"."),
             (
                 "name = 'a'\nisolation = 'fresh'",
@@ -458,7 +479,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Manifest::load(Path::new("/no/such/function.toml")).unwrap_err().to_string();
+        let error = Manifest::load(Path::new("/no/such/function.toml"), &OffLimits::default())
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "/no/such/function.toml: cannot be opened: No such file or directory (os error 2)."

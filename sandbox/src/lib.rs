@@ -7,10 +7,12 @@ pub mod channel;
 pub mod ending;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod grants;
 mod groups;
 mod init;
 pub mod janitor;
 mod landlock;
+pub mod layers;
 pub mod level;
 pub mod limits;
 pub mod mark;

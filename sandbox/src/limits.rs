@@ -225,6 +225,23 @@ pub const DATA_SLACK: u64 = 128 << 20;
 pub const RUNNER_DATA: u64 = 1 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
+/// A group whose worker has ended is given to another once less than this part of a worker's memory is left in it.
+pub const LEAF_LEFT_OVER: u64 = 4;
+/// So many groups of a function may wait for that; then one is given to the next worker in any case.
+pub const MAX_FREE_LEAVES: usize = 16;
+/// Most paths that a function is granted to read, and as many to write.
+pub const MAX_GRANTED_PATHS: usize = 16;
+/// Longest paths that a function is granted, all together, in bytes.
+pub const MAX_GRANTED_PATH_BYTES: usize = 16 * 1024;
+/// Most ports that a function may connect to.
+pub const MAX_GRANTED_PORTS: usize = 64;
+/// Most threads of a worker that may be granted, beside its first.
+pub const MAX_THREADS: u32 = 64;
+/// Longest file of a function that may write some, in bytes.
+pub const GRANTED_FILE_SIZE: u64 = 1 << 30;
+/// A start of a thread that the warden has let through, and that has not been seen since, counts as a thread for so
+/// long: the kernel carries a call out when it comes to it.
+pub const THREAD_START: Duration = Duration::from_millis(100);
 /// CPU bandwidth period, in microseconds.
 pub const CPU_PERIOD_US: u64 = 100_000;
 /// Longest name of the daemon's own control group, in bytes.

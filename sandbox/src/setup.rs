@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::grants::Grants;
 use crate::level::Level;
-use crate::limits::MAX_SETTINGS;
+use crate::limits::{MAX_GRANTED_PATH_BYTES, MAX_SETTINGS};
 use crate::step::SetupError;
 
 /// Descriptor of the runner's end.
 pub(crate) const SETUP_FD: RawFd = 3;
 
 /// Longest message, in bytes. An environment is the largest part: a whole manifest at most, of which JSON makes twice
-/// as much if it is all quotation marks; beside it are two paths.
+/// as much if it is all quotation marks; beside it are two paths and those that are granted.
 #[expect(clippy::cast_possible_truncation, reason = "64 KiB")]
-const MAX_MESSAGE: usize = 2 * MAX_SETTINGS as usize + 32 * 1024;
+const MAX_MESSAGE: usize = 2 * MAX_SETTINGS as usize + 2 * MAX_GRANTED_PATH_BYTES + 32 * 1024;
 
 /// From the spawner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +74,8 @@ pub(crate) struct Assignment {
     pub(crate) process_limit: Option<u64>,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
+    /// What it may touch beyond nothing.
+    pub(crate) grants: Grants,
     /// Whether workers mark their output with the invocation that it belongs to.
     pub(crate) mark_output: bool,
 }

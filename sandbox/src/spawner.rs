@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::{Slot, SlotLimits};
 use crate::init::Init;
+use crate::layers::{self, Layer};
 use crate::level::Level;
-use crate::limits::{DATA_SLACK, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT, TEMPLATE_MEMORY};
+use crate::limits::{
+    DATA_SLACK, FUNCTION_STACK, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT, TEMPLATE_MEMORY,
+};
 use crate::runner::RUNNER_NAME;
 use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
 use crate::step::{AtStep, SetupError, Step};
@@ -31,11 +34,20 @@ pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWCGROUP;
 
+/// Which network a runner is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Network {
+    /// An empty one of its own.
+    Own,
+    /// The daemon's, for a function that may connect to something.
+    Hosts,
+}
+
 /// What the spawner is asked to do.
 #[derive(Debug)]
 pub(crate) enum SpawnRequest {
     /// Make a template of this function.
-    Load(FunctionSpec),
+    Load(Box<FunctionSpec>),
     /// Make no more.
     Stop,
 }
@@ -99,15 +111,15 @@ impl Spawner {
                 requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match request {
-                Ok(SpawnRequest::Load(spec)) => self.load(spec),
+                Ok(SpawnRequest::Load(spec)) => self.load(*spec),
                 Ok(SpawnRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => match self.park() {
+                Err(RecvTimeoutError::Timeout) => match self.park(Network::Own) {
                     Ok(parked) => self.parked.push_back(parked),
                     // The next load meets the same failure and reports it to somebody who waits.
                     Err(_) => {
                         if let Ok(request) = requests.recv() {
                             match request {
-                                SpawnRequest::Load(spec) => self.load(spec),
+                                SpawnRequest::Load(spec) => self.load(*spec),
                                 SpawnRequest::Stop => break,
                             }
                         }
@@ -140,15 +152,20 @@ impl Spawner {
 
     /// Makes a template, of a parked runner if there is one.
     fn make(&mut self, spec: &FunctionSpec, begun: Instant) -> Result<Confined, SetupError> {
-        let parked = match self.parked.pop_front() {
-            Some(parked) => parked,
-            None => self.park()?,
+        let network = if spec.grants.connect.is_empty() { Network::Own } else { Network::Hosts };
+        let parked = match (network, self.parked.pop_front()) {
+            (Network::Own, Some(parked)) => parked,
+            (Network::Own, None) => self.park(network)?,
+            (Network::Hosts, waiting) => {
+                self.parked.extend(waiting);
+                self.park(network)?
+            }
         };
         self.assign(parked, spec.clone(), begun)
     }
 
     /// Makes a runner and brings it to where it waits for its function.
-    fn park(&mut self) -> Result<Parked, SetupError> {
+    fn park(&mut self, network: Network) -> Result<Parked, SetupError> {
         let index = self.next_slot;
         self.next_slot += 1;
         let group = |error: crate::cgroup::CgroupError| {
@@ -160,7 +177,7 @@ impl Spawner {
         let birthplace = slot.as_ref().map(Slot::birthplace).transpose().map_err(group)?.flatten();
         let (setup, theirs) = Setup::pair().step(Step::Dialogue)?;
         let (output, output_theirs) = sys::output_pipe().step(Step::Dialogue)?;
-        let cloned = self.clone_runner(birthplace.as_ref().map(AsFd::as_fd), theirs, output_theirs);
+        let cloned = self.clone_runner(network, birthplace.as_ref().map(AsFd::as_fd), theirs, output_theirs);
         let init = Init::new(cloned.step(Step::Clone)?, level);
         let rest = (|| {
             let init_uid = match &self.config {
@@ -192,8 +209,10 @@ impl Spawner {
         let Parked { init, template_pid, template, setup, slot, output } = parked;
         let outcome = (|| {
             let workers = u64::from(spec.max_workers);
-            // The init, the template and the workers.
-            let pids = workers + 2;
+            let threads = u64::from(spec.grants.threads);
+            // The init, the template, and the workers with their threads, each of which may still be on its way out
+            // when the next one comes. The template has as many only before there are workers.
+            let pids = workers * (1 + 2 * threads) + 2;
             if let Some(slot) = &slot {
                 let memory = TEMPLATE_MEMORY + DATA_SLACK + spec.memory * workers;
                 slot.set_limits(&SlotLimits { memory, pids, cpu: spec.cpu }).map_err(|error| {
@@ -202,7 +221,10 @@ impl Spawner {
             }
             let level = self.config.level();
             let (uid, slack, process_limit) = match level {
-                Level::Full => (Some(spec.uid), DATA_SLACK, None),
+                // What stacks of threads reserve is no memory yet: the group counts what they use.
+                Level::Full => {
+                    (layers::on(Layer::Uid).then_some(spec.uid), DATA_SLACK + threads * FUNCTION_STACK, None)
+                }
                 // In a user namespace of its own, nobody else's processes are counted.
                 Level::Userns => (None, RUNNER_DATA, Some(pids)),
                 Level::Bare => (None, RUNNER_DATA, None),
@@ -218,6 +240,7 @@ impl Spawner {
                 process_limit,
                 max_request: spec.max_request,
                 max_response: spec.max_response,
+                grants: spec.grants.clone(),
                 mark_output: spec.mark_output,
             };
             setup.send(&ToRunner::Become(Box::new(assignment))).step(Step::Dialogue)?;
@@ -242,23 +265,31 @@ impl Spawner {
     /// the level has them, in `group`, if that can be.
     fn clone_runner(
         &self,
+        network: Network,
         group: Option<BorrowedFd<'_>>,
         setup: OwnedFd,
         output: OwnedFd,
     ) -> io::Result<Cloned> {
         let level = self.config.level();
+        let namespaces = match network {
+            Network::Own => NAMESPACES,
+            Network::Hosts => NAMESPACES & !libc::CLONE_NEWNET,
+        };
         let namespaces = match level {
-            Level::Full => NAMESPACES,
-            Level::Userns => NAMESPACES | libc::CLONE_NEWUSER,
+            Level::Full => namespaces,
+            Level::Userns => namespaces | libc::CLONE_NEWUSER,
             Level::Bare => 0,
         };
+        let namespaces = if layers::on(Layer::Namespaces) { namespaces } else { 0 };
         let flags = sys::CLONE_CLEAR_SIGHAND | u64::from(namespaces.cast_unsigned());
         let arguments = [RUNNER_NAME.as_ptr(), std::ptr::null()];
+        let of_layers = layers::for_runner();
         let environment = [
             c"LANG=C.UTF-8".as_ptr(),
             c"TZ=UTC".as_ptr(),
             // Room for thread-local variables of plugins that were compiled for the static kind.
             c"GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096".as_ptr(),
+            of_layers.as_ref().map_or(std::ptr::null(), |variable| variable.as_ptr()),
             std::ptr::null(),
         ];
         let (setup, output) = (sys::out_of_the_way(setup.as_fd())?, sys::out_of_the_way(output.as_fd())?);

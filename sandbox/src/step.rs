@@ -40,6 +40,7 @@ steps! {
     Root = "build the function's root file system",
     Capabilities = "drop every capability",
     Identity = "take the function's uid and gid",
+    Granted = "reach what is granted to the function",
     NoNewPrivileges = "set no_new_privs",
     Landlock = "restrict file system and network by landlock",
     Seccomp = "install the system call filter",
@@ -63,6 +64,7 @@ impl Step {
             | Self::Descriptors
             | Self::ResourceLimits
             | Self::Capabilities
+            | Self::Granted
             | Self::NoNewPrivileges
             | Self::Landlock
             | Self::Seccomp

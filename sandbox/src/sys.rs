@@ -327,15 +327,18 @@ pub(crate) enum Answer {
     Continue,
     /// The call returns this value without being carried out.
     Return(i64),
+    /// The call fails with this error number.
+    Fail(c_int),
 }
 
 /// Answers a notification. `false` if its caller waits no more: it died, or a signal interrupted it.
 pub(crate) fn notification_answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<bool> {
-    let (val, flags) = match answer {
-        Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-        Answer::Return(value) => (value, 0),
+    let (val, error, flags) = match answer {
+        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Return(value) => (value, 0, 0),
+        Answer::Fail(number) => (0, -number, 0),
     };
-    let raw = libc::seccomp_notif_resp { id, val, error: 0, flags };
+    let raw = libc::seccomp_notif_resp { id, val, error, flags };
     // SAFETY: `raw` has the size that the request number encodes and outlives the call.
     match check_int(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const raw) }) {
         Ok(_) => Ok(true),

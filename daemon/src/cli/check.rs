@@ -1,15 +1,17 @@
 //! `hairtrigger check`: says everything that is wrong, and starts nothing.
 
+use std::collections::BTreeMap;
 use std::io::{Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use hairtrigger_sandbox::grants::Grants;
 use serde::Serialize;
 
 use super::exit::Exit;
 use crate::config::Origin;
 use crate::control::registry;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, May, OffLimits};
 use crate::settings::{BadSettings, Mistake, Mistakes};
 
 /// What is checked.
@@ -26,7 +28,10 @@ pub(super) enum What {
 struct Report<'r> {
     ok: bool,
     /// The names of functions that have no mistakes, if there are none at all.
-    functions: &'r [String],
+    functions: Vec<&'r str>,
+    /// What is granted to those that are granted something, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    grants: BTreeMap<&'r str, &'r Grants>,
     mistakes: &'r [Mistake],
 }
 
@@ -39,13 +44,22 @@ pub(super) fn run(what: &What, json: bool) -> Result<Exit> {
         Ok(functions) => (&**functions, &[][..]),
         Err(bad) => (&[][..], bad.mistakes()),
     };
+    let granted = functions.iter().filter(|function| function.grants != Grants::default());
     if json {
-        let report = Report { ok: found.is_ok(), functions, mistakes };
+        let report = Report {
+            ok: found.is_ok(),
+            functions: functions.iter().map(|function| &*function.name).collect(),
+            grants: granted.map(|function| (&*function.name, &function.grants)).collect(),
+            mistakes,
+        };
         serde_json::to_writer_pretty(stdout(), &report)?;
         writeln!(stdout())?;
     } else if mistakes.is_empty() {
         let plural = if functions.len() == 1 { "" } else { "s" };
         writeln!(stdout(), "{} function{plural}, no mistakes", functions.len())?;
+        for function in granted {
+            writeln!(stdout(), "{} may {}", function.name, May(&function.grants))?;
+        }
     } else {
         for mistake in mistakes {
             writeln!(stderr(), "{mistake}")?;
@@ -54,14 +68,14 @@ pub(super) fn run(what: &What, json: bool) -> Result<Exit> {
     Ok(if found.is_ok() { Exit::Success } else { Exit::Settings })
 }
 
-fn configuration(origin: &Origin) -> Result<Vec<String>, BadSettings> {
-    let functions = registry::deployed(&origin.load()?.functions)?;
-    Ok(functions.into_iter().map(|function| function.manifest.name).collect())
+fn configuration(origin: &Origin) -> Result<Vec<Manifest>, BadSettings> {
+    let functions = registry::deployed(&origin.load()?, &origin.file)?;
+    Ok(functions.into_iter().map(|function| function.manifest).collect())
 }
 
-fn tree(root: &Path) -> Result<Vec<String>, BadSettings> {
+fn tree(root: &Path) -> Result<Vec<Manifest>, BadSettings> {
     let mut bad = Mistakes::default();
-    let manifests = registry::manifests(root, &mut bad);
+    let manifests = registry::manifests(root, &OffLimits::functions(root), &mut bad);
     if manifests.is_empty() {
         // Of mistakes there may be some already; then this one would only confuse.
         bad.unless_any(())?;
@@ -70,7 +84,7 @@ fn tree(root: &Path) -> Result<Vec<String>, BadSettings> {
     for (path, manifest) in &manifests {
         bad.note(whence(path, manifest).map_err(|sentence| Mistake::of(path, sentence).into()));
     }
-    bad.unless_any(manifests.into_iter().map(|(_, manifest)| manifest.name).collect())
+    bad.unless_any(manifests.into_iter().map(|(_, manifest)| manifest).collect())
 }
 
 /// Something that the function is built from, or the plugin itself, must be there.

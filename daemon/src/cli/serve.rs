@@ -10,7 +10,7 @@ use crate::control::{self, Launch, registry};
 
 pub(super) fn run(origin: &Origin) -> Result<()> {
     let config = origin.load()?;
-    let functions = registry::deployed(&config.functions)?;
+    let functions = registry::deployed(&config, &origin.file)?;
     // Last, so that a mistake in what was written is told first.
     level::settle(Wanted::Exactly(config.level), &config)?;
     // Nobody asks for anything.

@@ -1,5 +1,6 @@
 //! What the operator is told over the administration's socket.
 
+use hairtrigger_sandbox::grants::Grants;
 use serde::Serialize;
 use serde_json::json;
 
@@ -49,6 +50,9 @@ struct FunctionView<'v> {
     version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     routes: Option<Vec<String>>,
+    /// What it may touch beyond nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grants: Option<&'v Grants>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'v str>,
@@ -72,6 +76,7 @@ impl<'v> From<Listed<'v>> for FunctionView<'v> {
             name: &listed.version.profile.name,
             version: listed.version.key,
             routes: listed.routes.map(|routes| routes.iter().map(ToString::to_string).collect()),
+            grants: Some(listed.grants).filter(|grants| **grants != Grants::default()),
             state: listed.state,
             reason: listed.reason,
             workers: workers.collect(),

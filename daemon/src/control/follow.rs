@@ -155,7 +155,7 @@ impl Control<'_> {
         for effect in self.versions.effects() {
             match effect {
                 Effect::Begin(version) => self.tell_all(|| ToShard::Begin(Arc::clone(&version))),
-                Effect::Load(spec) => self.sandbox.load(spec),
+                Effect::Load(spec) => self.sandbox.load(*spec),
                 Effect::Route(routing, most_connections) => {
                     self.tell_all(|| ToShard::Route { routing: Arc::clone(&routing), most_connections });
                 }

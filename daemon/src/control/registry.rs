@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
-use crate::manifest::{FILE_NAME, Manifest};
+use crate::config::Config;
+use crate::manifest::{FILE_NAME, Manifest, OffLimits};
 use crate::settings::{self, BadSettings, Mistake, Mistakes};
 use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
@@ -29,6 +30,8 @@ pub(crate) struct Deployed {
     /// Whether what it writes is told apart by invocation, which costs each a system call.
     pub(crate) mark_output: bool,
     stamp: Stamp,
+    /// What stands at each path that it is granted: device and inode. Another there is another grant.
+    granted: Vec<(u64, u64)>,
 }
 
 /// The manifests below `root`, in the order of their paths.
@@ -74,7 +77,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
 
 /// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
 /// routes in conflict.
-pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
+pub(crate) fn manifests(root: &Path, off_limits: &OffLimits, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
     let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
     let paths = bad.note(paths).unwrap_or_default();
     if paths.len() > MAX_FUNCTIONS {
@@ -85,7 +88,7 @@ pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manife
         ));
         return Vec::new();
     }
-    let read = |path: PathBuf| bad.note(Manifest::load(&path)).map(|manifest| (path, manifest));
+    let read = |path: PathBuf| bad.note(Manifest::load(&path, off_limits)).map(|manifest| (path, manifest));
     let manifests: Vec<_> = paths.into_iter().filter_map(read).collect();
     let mut names: BTreeMap<&str, &PathBuf> = BTreeMap::new();
     for (path, manifest) in &manifests {
@@ -104,10 +107,11 @@ pub(crate) fn manifests(root: &Path, bad: &mut Mistakes) -> Vec<(PathBuf, Manife
     manifests
 }
 
-/// Reads the functions below `root` that say where their plugin is: all of them, or what is wrong with any.
-pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
+/// Reads the functions of a configuration, which is in `file`: all of them, or what is wrong with any.
+pub(crate) fn deployed(config: &Config, file: &Path) -> Result<Vec<Deployed>, BadSettings> {
     let mut bad = Mistakes::default();
-    let manifests = manifests(root, &mut bad);
+    let root = &config.functions;
+    let manifests = manifests(root, &OffLimits::of(config, Some(file)), &mut bad);
     let with_plugin = |(path, manifest): (PathBuf, Manifest)| {
         let Some(library) = &manifest.library else {
             let sentence = "serve needs the key library, the path of the plugin's file";
@@ -116,8 +120,27 @@ pub(crate) fn deployed(root: &Path) -> Result<Vec<Deployed>, BadSettings> {
         let file = path.parent().unwrap_or(root).join(library);
         Deployed::new(manifest, &file).map_err(|error| Mistake::of(&path, format_args!("{error:#}")).into())
     };
-    let functions = manifests.into_iter().filter_map(|function| bad.note(with_plugin(function))).collect();
-    bad.unless_any(functions)
+    let paths: Vec<_> = manifests.iter().map(|(path, _)| path.clone()).collect();
+    let read = |function| bad.note(with_plugin(function));
+    let functions: Vec<Option<Deployed>> = manifests.into_iter().map(read).collect();
+    for (path, function) in paths.iter().zip(&functions) {
+        let written = function.iter().flat_map(|function| &function.manifest.grants.write);
+        for granted in written {
+            // Whatever it is that serves there next would be this function's.
+            let meets = |other: &&Deployed| {
+                granted.starts_with(&other.directory) || other.directory.starts_with(granted)
+            };
+            if let Some(other) = functions.iter().flatten().find(meets) {
+                let (granted, directory) = (granted.display(), other.directory.display());
+                let sentence = format_args!(
+                    "it must not write to {granted}: the plugin of {} is in {directory}",
+                    other.manifest.name
+                );
+                bad.add(Mistake::of(path, sentence));
+            }
+        }
+    }
+    bad.unless_any(functions.into_iter().flatten().collect())
 }
 
 /// Two routes that match the same requests, if there are such. The later one comes second.
@@ -142,12 +165,18 @@ impl Deployed {
         }
         let changed = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
         let stamp = (facts.dev(), facts.ino(), changed, facts.size());
-        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false, stamp })
+        let granted = manifest.grants.read.iter().chain(&manifest.grants.write).map(|path| {
+            let facts = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+            Ok((facts.dev(), facts.ino()))
+        });
+        let granted = granted.collect::<Result<_>>()?;
+        Ok(Self { manifest, directory: directory.to_owned(), library, mark_output: false, stamp, granted })
     }
 
     /// As the sandbox takes it.
     pub(crate) fn spec(&self, key: FunctionKey, uid: u32) -> FunctionSpec {
-        let Manifest { name, memory, cpu, max_request, max_response, concurrency, env, .. } = &self.manifest;
+        let Manifest { name, memory, cpu, max_request, max_response, concurrency, env, grants, .. } =
+            &self.manifest;
         FunctionSpec {
             key,
             name: name.clone(),
@@ -160,6 +189,7 @@ impl Deployed {
             max_request: *max_request,
             max_response: *max_response,
             environment: env.iter().cloned().collect(),
+            grants: grants.clone(),
             init_timeout: INIT_TIMEOUT,
             mark_output: self.mark_output,
         }

@@ -199,7 +199,7 @@ impl Control<'_> {
 
 fn read(origin: &Origin, running: &Config) -> Result<Reading, BadSettings> {
     let config = origin.reload(running)?;
-    let functions = registry::deployed(&config.functions)?;
+    let functions = registry::deployed(&config, &origin.file)?;
     Ok(Reading { config, functions })
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hairtrigger_sandbox::FunctionSpec;
+use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{
     DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
     MAX_STILLBORN, MAX_VERSIONS,
@@ -33,7 +34,7 @@ pub(super) enum Effect {
     /// Tell every shard of a version.
     Begin(Arc<Version>),
     /// Load a version.
-    Load(FunctionSpec),
+    Load(Box<FunctionSpec>),
     /// Tell every shard where requests go, and how many connections each may have.
     Route(Arc<Routing>, usize),
     /// Tell every shard why requests to a version are refused, until it is loaded the next time.
@@ -86,6 +87,7 @@ struct Entry {
 pub(super) struct Listed<'v> {
     pub(super) version: &'v Version,
     pub(super) routes: Option<&'v [Pattern]>,
+    pub(super) grants: &'v Grants,
     pub(super) state: &'static str,
     pub(super) reason: Option<&'v str>,
 }
@@ -156,6 +158,7 @@ impl Versions {
         self.entries.values().map(|entry| Listed {
             version: &entry.version,
             routes: entry.version.profile.routes.as_deref(),
+            grants: &entry.deployed.manifest.grants,
             state: match entry.standing {
                 Standing::Retiring(_) => "retiring",
                 Standing::Coming => "coming",
@@ -379,7 +382,7 @@ impl Versions {
     fn load(&mut self, key: u32) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.asked = true;
-            self.effects.push(Effect::Load(entry.deployed.spec(key, entry.uid)));
+            self.effects.push(Effect::Load(Box::new(entry.deployed.spec(key, entry.uid))));
         }
     }
 

@@ -12,7 +12,8 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 
-use super::table::{AFTER_INIT, Condition, Entry, POLICY, Rule};
+use super::table::{AFTER_INIT, Condition, Entry, POLICY, Rule, effective};
+use crate::grants::Grant;
 
 /// The highest number of a call that the policy's authors have looked at (Linux 6.18, `file_setattr`).
 /// Higher ones are killed without a word.
@@ -41,20 +42,21 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Compiles the policy.
-    pub fn compile() -> io::Result<Self> {
+    /// Compiles the policy of a function with these grants.
+    pub fn compile(grants: &[Grant]) -> io::Result<Self> {
         let eacces = SeccompAction::Errno(libc::EACCES as u32);
-        let refused = rules(POLICY, |rule| match rule {
+        let (policy, after_init) = (effective(POLICY, grants), effective(AFTER_INIT, grants));
+        let refused = rules(&policy, |rule| match rule {
             Rule::Refuse => Some(&[]),
             Rule::RefuseIf(alternatives) => Some(alternatives),
             Rule::Allow | Rule::AllowIf(_) | Rule::Gate => None,
         })?;
-        let allowed = rules(POLICY, |rule| match rule {
+        let allowed = rules(&policy, |rule| match rule {
             Rule::Allow => Some(&[]),
             Rule::AllowIf(alternatives) => Some(alternatives),
             Rule::Refuse | Rule::RefuseIf(_) | Rule::Gate => None,
         })?;
-        let after_init = rules(AFTER_INIT, |rule| match rule {
+        let after_init = rules(&after_init, |rule| match rule {
             Rule::Refuse => Some(&[]),
             Rule::RefuseIf(alternatives) => Some(alternatives),
             Rule::Allow | Rule::AllowIf(_) | Rule::Gate => None,
@@ -72,10 +74,15 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Alternatives = &'static [&'static [Condition]];
 
 /// The rules of the entries that `pick` picks; no alternatives means always.
-fn rules(entries: &[Entry], pick: impl Fn(Rule) -> Option<Alternatives>) -> io::Result<Rules> {
+fn rules(entries: &[&Entry], pick: impl Fn(Rule) -> Option<Alternatives>) -> io::Result<Rules> {
     let mut rules = Rules::new();
     for entry in entries {
         let Some(alternatives) = pick(entry.rule) else { continue };
+        let always = |rules: &Vec<SeccompRule>| rules.is_empty();
+        if alternatives.is_empty() || rules.get(&entry.number).is_some_and(always) {
+            rules.insert(entry.number, Vec::new());
+            continue;
+        }
         let compiled: Result<Vec<_>, _> = alternatives
             .iter()
             .map(|conditions| {
@@ -162,10 +169,65 @@ mod tests {
 
     #[test]
     fn the_policy_compiles_and_notifies() {
-        let programs = Programs::compile().expect("compiles");
         let notifies = |program: &BpfProgram| program.iter().any(|i| i.k == libc::SECCOMP_RET_USER_NOTIF);
-        assert!(notifies(&programs.allowed));
-        assert!(!notifies(&programs.refusals) && !notifies(&programs.after_init));
+        for grants in [&[][..], &[Grant::Connect], Grant::ALL] {
+            let programs = Programs::compile(grants).expect("compiles");
+            assert!(notifies(&programs.allowed));
+            assert!(!notifies(&programs.refusals) && !notifies(&programs.after_init));
+        }
+    }
+
+    #[test]
+    fn a_call_without_conditions_needs_none_whatever_else_is_said_of_it() {
+        let entry = |rule| Entry { number: 1, rule, grant: None, reason: "a test" };
+        let (always, sometimes) = (entry(Rule::Allow), entry(Rule::AllowIf(&[&[ZERO]])));
+        let pick = |rule| match rule {
+            Rule::Allow => Some(&[][..]),
+            Rule::AllowIf(alternatives) => Some(alternatives),
+            _ => None,
+        };
+        for entries in [[&always, &sometimes], [&sometimes, &always]] {
+            assert!(rules(&entries, pick).expect("they compile")[&1].is_empty());
+        }
+    }
+
+    const ZERO: Condition = Condition { argument: 0, mask: u64::MAX, value: 0 };
+
+    #[test]
+    fn an_entry_with_a_grant_stands_in_place_of_those_without() {
+        let entry = |number, grant| Entry { number, rule: Rule::Allow, grant, reason: "a test" };
+        let table = [
+            entry(1, None),
+            entry(2, None),
+            entry(2, None),
+            entry(2, Some(Grant::Read)),
+            entry(2, Some(Grant::Write)),
+            entry(3, Some(Grant::Connect)),
+        ];
+        let effective = |grants: &[Grant]| -> Vec<_> {
+            effective(&table, grants).iter().map(|entry| (entry.number, entry.grant)).collect()
+        };
+        assert_eq!(effective(&[]), [(1, None), (2, None), (2, None)]);
+        assert_eq!(effective(&[Grant::Read]), [(1, None), (2, Some(Grant::Read))]);
+        let both = [(1, None), (2, Some(Grant::Read)), (2, Some(Grant::Write))];
+        assert_eq!(effective(&[Grant::Write, Grant::Read]), both);
+        assert_eq!(effective(&[Grant::Connect])[3..], [(3, Some(Grant::Connect))]);
+    }
+
+    /// Otherwise one grant could take from another, or give what neither does.
+    #[test]
+    fn only_one_grant_speaks_of_a_call_unless_all_allow_it() {
+        for table in [POLICY, AFTER_INIT] {
+            for entry in table.iter().filter(|entry| entry.grant.is_some()) {
+                let others = table.iter().filter(|other| {
+                    other.number == entry.number && other.grant.is_some() && other.grant != entry.grant
+                });
+                for other in others {
+                    let allow = [entry, other].map(|entry| matches!(entry.rule, Rule::Allow));
+                    assert_eq!(allow, [true, true], "call {}", entry.number);
+                }
+            }
+        }
     }
 
     #[test]

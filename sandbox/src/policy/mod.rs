@@ -5,7 +5,12 @@
 //! and names the call.
 
 pub mod compile;
+pub mod denied;
+pub mod evaluate;
 pub mod table;
+
+#[cfg(test)]
+mod tests;
 
 /// The call that a runner uses to speak to the warden. Linux reserves `getpmsg` and never implemented it,
 /// so no library makes it.
@@ -34,6 +39,18 @@ impl Control {
             .find(|operation| *operation as u64 == argument)
     }
 }
+
+/// The flags of `clone` as the C library's `pthread_create` gives them: a thread of the same process and nothing else.
+pub const THREAD_FLAGS: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID) as u64;
+const _: () = assert!(THREAD_FLAGS == 0x3d_0f00);
 
 /// The flags of `clone` as the C library's `fork` gives them: what the fork gate lets pass, and only them.
 pub const FORK_FLAGS: u64 = (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD) as u64;

@@ -1,8 +1,12 @@
 //! The policy as data.
 //!
-//! One entry a call, in the groups a reviewer would look for them. What is not here is a violation.
+//! One entry a call, in the groups a reviewer would look for them. What is not here is a violation. Entries that
+//! need a grant stand last: where it is given they hold in place of those of the same call that need none.
 
 use libc::c_long;
+
+use crate::grants::Grant;
+use crate::limits::FUNCTION_NOFILE;
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub struct Entry {
     pub number: c_long,
     /// What happens to it.
     pub rule: Rule,
+    /// Without which it does not hold.
+    pub grant: Option<Grant>,
     /// Why.
     pub reason: &'static str,
 }
@@ -55,7 +61,19 @@ const fn null(argument: u8) -> Condition {
 }
 
 const fn entry(number: c_long, rule: Rule, reason: &'static str) -> Entry {
-    Entry { number, rule, reason }
+    Entry { number, rule, grant: None, reason }
+}
+
+const fn granted(grant: Grant, number: c_long, rule: Rule, reason: &'static str) -> Entry {
+    Entry { number, rule, grant: Some(grant), reason }
+}
+
+/// The entries of a table that hold for a function with these grants: of each call those that need one of them, and
+/// if there are none those that need no grant.
+pub fn effective<'t>(table: &'t [Entry], grants: &[Grant]) -> Vec<&'t Entry> {
+    let given = |entry: &Entry| entry.grant.is_some_and(|grant| grants.contains(&grant));
+    let replaced = |number| table.iter().any(|entry| entry.number == number && given(entry));
+    table.iter().filter(|entry| given(entry) || entry.grant.is_none() && !replaced(entry.number)).collect()
 }
 
 const WRITE: u64 = libc::PROT_WRITE as u64;
@@ -78,6 +96,41 @@ const MEMBARRIER_REGISTER_PRIVATE: u64 = 1 << 4;
 const MEMBARRIER_PRIVATE_SYNC_CORE: u64 = 1 << 5;
 const MEMBARRIER_REGISTER_PRIVATE_SYNC_CORE: u64 = 1 << 6;
 
+/// All bits of a 32-bit argument but these.
+const fn all_but(bits: i32) -> u64 {
+    !bits.cast_unsigned() as u64
+}
+
+/// Alternatives, one for each range of descriptors that together are all below the channel's, which are the last
+/// three: the daemon shares their open files with the worker, and must not find them changed.
+macro_rules! not_of_the_channel {
+    ($($condition:expr),*) => {
+        &[
+            &[masked(0, all_but(31), 0), $($condition),*],
+            &[masked(0, all_but(15), 32), $($condition),*],
+            &[masked(0, all_but(7), 48), $($condition),*],
+            &[masked(0, all_but(3), 56), $($condition),*],
+            &[is(0, 60), $($condition),*],
+        ]
+    };
+}
+const _: () = assert!(FUNCTION_NOFILE == 64 && crate::channel::REQUEST_FD == 61);
+
+/// What a socket may be: TCP, over either kind of address. Not MPTCP, whose connections landlock does not see.
+const SOCKET_FLAGS: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+const INET: u64 = libc::AF_INET as u64;
+const INET6: u64 = libc::AF_INET6 as u64;
+const STREAM: u64 = libc::SOCK_STREAM as u64;
+const TCP: u64 = libc::IPPROTO_TCP as u64;
+const SOCKET: u64 = libc::SOL_SOCKET as u64;
+/// Flags of what is sent. Not MSG_FASTOPEN, which connects where landlock does not look, and not MSG_ZEROCOPY.
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_MORE;
+const RECEIVE_FLAGS: i32 =
+    libc::MSG_PEEK | libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_TRUNC;
+const PATH_ONLY: u64 = libc::O_PATH as u64;
+const NOREPLACE: u64 = libc::RENAME_NOREPLACE as u64;
+
+use Grant::{Connect, Names, Read, Threads, Write};
 use Rule::{Allow, AllowIf, Gate, Refuse, RefuseIf};
 
 /// What holds from before the plugin is loaded.
@@ -253,6 +306,149 @@ pub const POLICY: &[Entry] = &[
     ),
     entry(libc::SYS_sysinfo, Refuse, "the host's memory and load are not the function's to know"),
     entry(libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
+    // ---- granted: reading ----
+    granted(Read, libc::SYS_getdents64, Allow, "lists directories that landlock let it open"),
+    granted(
+        Read,
+        libc::SYS_landlock_add_rule,
+        Allow,
+        "the worker's own domain, which grants what the template's does; nested ones only take away",
+    ),
+    granted(Names, libc::SYS_stat, Allow, "within its own root"),
+    granted(Names, libc::SYS_lstat, Allow, "within its own root"),
+    granted(Names, libc::SYS_newfstatat, Allow, "within its own root"),
+    granted(Names, libc::SYS_statx, Allow, "within its own root"),
+    granted(Names, libc::SYS_access, Allow, "within its own root"),
+    granted(Names, libc::SYS_faccessat, Allow, "within its own root"),
+    granted(Names, libc::SYS_faccessat2, Allow, "within its own root"),
+    granted(Names, libc::SYS_readlink, Allow, "within its own root"),
+    granted(Names, libc::SYS_readlinkat, Allow, "within its own root"),
+    granted(Names, libc::SYS_getcwd, Allow, "within its own root"),
+    // ---- granted: writing ----
+    granted(Write, libc::SYS_pwrite64, Allow, "as write"),
+    granted(Write, libc::SYS_ftruncate, Allow, "open descriptors only; landlock grants where"),
+    granted(Write, libc::SYS_fsync, Allow, "open descriptors only"),
+    granted(Write, libc::SYS_fdatasync, Allow, "open descriptors only"),
+    granted(Write, libc::SYS_copy_file_range, Allow, "open descriptors only; std::io::copy"),
+    granted(Write, libc::SYS_mkdir, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_mkdirat, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_rmdir, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_unlink, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_unlinkat, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_rename, Allow, "landlock grants where"),
+    granted(Write, libc::SYS_renameat, Allow, "landlock grants where"),
+    granted(
+        Write,
+        libc::SYS_renameat2,
+        AllowIf(&[&[masked(4, u32::MAX as u64 & !NOREPLACE, 0)]]),
+        "landlock grants where; no whiteouts, which are devices",
+    ),
+    // ---- granted: connecting by TCP ----
+    granted(
+        Connect,
+        libc::SYS_socket,
+        AllowIf(&[
+            &[is(0, INET), masked(1, all_but(SOCKET_FLAGS), STREAM), is(2, 0)],
+            &[is(0, INET), masked(1, all_but(SOCKET_FLAGS), STREAM), is(2, TCP)],
+            &[is(0, INET6), masked(1, all_but(SOCKET_FLAGS), STREAM), is(2, 0)],
+            &[is(0, INET6), masked(1, all_but(SOCKET_FLAGS), STREAM), is(2, TCP)],
+        ]),
+        "TCP alone: what landlock knows",
+    ),
+    granted(Connect, libc::SYS_connect, Allow, "landlock grants to which ports"),
+    granted(Connect, libc::SYS_landlock_add_rule, Allow, "as with something to read"),
+    granted(
+        Connect,
+        libc::SYS_sendto,
+        AllowIf(&[&[masked(3, all_but(SEND_FLAGS), 0), null(4)]]),
+        "send; without an address, and without MSG_FASTOPEN, which connects past landlock",
+    ),
+    granted(
+        Connect,
+        libc::SYS_recvfrom,
+        AllowIf(&[&[masked(3, all_but(RECEIVE_FLAGS), 0), null(4)]]),
+        "recv; of a connection, so that nobody asks from whom",
+    ),
+    granted(Connect, libc::SYS_shutdown, Allow, "its own connections"),
+    granted(Connect, libc::SYS_getsockname, Allow, "its own connections"),
+    granted(Connect, libc::SYS_getpeername, Allow, "its own connections"),
+    granted(
+        Connect,
+        libc::SYS_getsockopt,
+        AllowIf(&[
+            &[is(1, SOCKET), is(2, libc::SO_ERROR as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_TYPE as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_KEEPALIVE as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_RCVTIMEO as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_SNDTIMEO as u64)],
+            &[is(1, TCP), is(2, libc::TCP_NODELAY as u64)],
+        ]),
+        "whether a connection came about, and what may be set below",
+    ),
+    granted(
+        Connect,
+        libc::SYS_setsockopt,
+        AllowIf(&[
+            &[is(1, SOCKET), is(2, libc::SO_KEEPALIVE as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_RCVTIMEO as u64)],
+            &[is(1, SOCKET), is(2, libc::SO_SNDTIMEO as u64)],
+            &[is(1, TCP), is(2, libc::TCP_NODELAY as u64)],
+            &[is(1, TCP), is(2, libc::TCP_KEEPIDLE as u64)],
+            &[is(1, TCP), is(2, libc::TCP_KEEPINTVL as u64)],
+            &[is(1, TCP), is(2, libc::TCP_KEEPCNT as u64)],
+            &[is(1, TCP), is(2, libc::TCP_USER_TIMEOUT as u64)],
+        ]),
+        "what clients of databases set; nothing that binds, filters, routes or holds memory",
+    ),
+    granted(Connect, libc::SYS_poll, Allow, "waits itself only"),
+    granted(Connect, libc::SYS_ppoll, Allow, "waits itself only"),
+    granted(Connect, libc::SYS_epoll_create1, Allow, "event loops"),
+    granted(Connect, libc::SYS_epoll_ctl, Allow, "event loops; open descriptors only"),
+    granted(Connect, libc::SYS_epoll_wait, Allow, "waits itself only"),
+    granted(Connect, libc::SYS_epoll_pwait, Allow, "waits itself only"),
+    granted(Connect, libc::SYS_eventfd2, Allow, "event loops wake themselves by it"),
+    granted(
+        Connect,
+        libc::SYS_fcntl,
+        AllowIf(&[
+            &[is(1, libc::F_GETFD as u64)],
+            &[is(1, libc::F_SETFD as u64)],
+            &[is(1, libc::F_GETFL as u64)],
+        ]),
+        "as without the grant",
+    ),
+    granted(
+        Connect,
+        libc::SYS_fcntl,
+        AllowIf(not_of_the_channel!(
+            is(1, libc::F_SETFL as u64),
+            masked(2, all_but(libc::O_NONBLOCK | libc::O_ACCMODE), 0)
+        )),
+        "O_NONBLOCK; not of the channel's descriptors, whose open files the daemon shares and must not block on",
+    ),
+    granted(
+        Connect,
+        libc::SYS_fcntl,
+        AllowIf(not_of_the_channel!(is(1, libc::F_DUPFD_CLOEXEC as u64))),
+        "event loops; no copies of the channel's descriptors, which would get around the entry above",
+    ),
+    granted(Connect, libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
+    granted(
+        Connect,
+        libc::SYS_ioctl,
+        AllowIf(not_of_the_channel!(is(1, libc::FIONBIO))),
+        "O_NONBLOCK, as Rust's library sets it; not of the channel's descriptors, as above",
+    ),
+    // ---- granted: threads ----
+    granted(Threads, libc::SYS_clone, Gate, "the template's fork; and threads, as many as are granted"),
+    granted(Threads, libc::SYS_tgkill, Gate, "also to other threads of its own process"),
+    granted(Threads, libc::SYS_sched_getaffinity, AllowIf(&[&[is(0, 0)]]), "how many processors"),
+    granted(
+        Threads,
+        libc::SYS_sched_getaffinity,
+        Gate,
+        "OpenMP and pthread_getattr_np ask by thread: of its own process only",
+    ),
 ];
 
 /// What the runner drops once the plugin is loaded and initialised. Best effort: hostile initialisation
@@ -262,4 +458,10 @@ pub const AFTER_INIT: &[Entry] = &[
     entry(libc::SYS_mmap, RefuseIf(&[&[masked(2, EXEC, EXEC)]]), "everything is loaded"),
     entry(libc::SYS_mprotect, RefuseIf(&[&[masked(2, EXEC, EXEC)]]), "everything is loaded"),
     entry(libc::SYS_seccomp, Refuse, "every filter is installed; one more could fill the host's kernel log"),
+    granted(
+        Read,
+        libc::SYS_openat,
+        RefuseIf(&[&[masked(2, PATH_ONLY, PATH_ONLY)]]),
+        "landlock grants where; not O_PATH, which opens anything and so tells of any file that it is there",
+    ),
 ];

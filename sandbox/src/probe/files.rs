@@ -10,6 +10,7 @@ use std::path::Path;
 use super::{
     About, BELOW_FULL, Doing, FULL, Failure, NO_FUNCTION, Row, child, harmless_directory, must, must_fail,
 };
+use crate::grants::Grants;
 use crate::landlock as rules;
 use crate::runner::{confine, root as view};
 use crate::step::Step;
@@ -25,7 +26,7 @@ pub(super) fn root(mount_namespace: bool) -> Row {
     let flags = u64::from(libc::CLONE_NEWNS.cast_unsigned());
     let outcome = harmless_directory().and_then(|directory| {
         child::run(flags, || {
-            view::enter(&directory)?;
+            view::enter(&directory, &Grants::default())?;
             look_around()
         })
     });
@@ -115,6 +116,6 @@ fn enforce() -> Result<(), Failure> {
     let directories = view::library_directories();
     must("this host has no library directory that we know", !directories.is_empty())?;
     let readable: Vec<&Path> = directories.iter().map(AsRef::as_ref).collect();
-    let enforced: io::Result<()> = rules::loading(&readable).and_then(rules::enforce);
+    let enforced: io::Result<()> = rules::loading(&readable, &Grants::default()).and_then(rules::enforce);
     enforced.doing("")
 }

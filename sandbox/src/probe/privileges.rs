@@ -114,7 +114,7 @@ fn resource_limits() -> Row {
     let protects = "using up descriptors, memory and disk, and leaving core files";
     let outcome = child::run(0, || {
         let data = MIN_MEMORY + DATA_SLACK;
-        confine::limit_resources(data, None).doing("setrlimit")?;
+        confine::limit_resources(data, 0, None).doing("setrlimit")?;
         let mut open = Vec::new();
         let error = loop {
             match File::open("/dev/null") {

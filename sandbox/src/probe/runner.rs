@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{About, Doing, Failure, NO_FUNCTION, Options, Row, State, groups, harmless_directory};
 use crate::cgroup::Cgroups;
+use crate::grants::Grants;
 use crate::level::Level;
 use crate::limits::{DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, INIT_TIMEOUT, SETUP_TIMEOUT};
 use crate::step::{SetupError, Step};
@@ -135,6 +136,7 @@ fn load_with(options: &Options, config: SandboxConfig) -> Result<(), Ended> {
         max_response: DEFAULT_MAX_RESPONSE,
         mark_output: false,
         environment: BTreeMap::new(),
+        grants: Grants::default(),
         init_timeout: INIT_TIMEOUT,
     });
     let outcome = refused_by_loader(&events);

@@ -58,7 +58,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 /// Installs what a template installs; returns the listener.
 fn install() -> Result<OwnedFd, Failure> {
-    let programs = Programs::compile().doing("compile the policy")?;
+    let programs = Programs::compile(&[]).doing("compile the policy")?;
     confine::no_new_privileges().doing("set no_new_privs")?;
     compile::install(&programs.numbers, false).doing("install a filter")?;
     compile::install(&programs.refusals, false).doing("install a filter")?;

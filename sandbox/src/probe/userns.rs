@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{About, Doing, Failure, Row, child, harmless_directory, must};
+use crate::grants::Grants;
 use crate::level::Level;
 use crate::runner::{confine, root as view};
 use crate::spawner::NAMESPACES;
@@ -80,7 +81,7 @@ fn six_others() -> Result<(), Failure> {
 fn root_file_system() -> Result<(), Failure> {
     let directory = harmless_directory()?;
     inside(libc::CLONE_NEWNS, || {
-        view::enter(&directory)?;
+        view::enter(&directory, &Grants::default())?;
         super::files::look_around()
     })
 }

@@ -1,12 +1,16 @@
 //! What a template does to itself before it loads the plugin, in order.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::grants::Grants;
 use crate::landlock;
+use crate::layers::{self, Layer};
 use crate::level::Level;
-use crate::limits::{FUNCTION_NOFILE, FUNCTION_STACK, WORKER_OOM_SCORE_ADJ};
+use crate::limits::{FUNCTION_NOFILE, FUNCTION_STACK, GRANTED_FILE_SIZE, WORKER_OOM_SCORE_ADJ};
 use crate::policy::compile::{self, Programs};
 use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
 use crate::step::{AtStep, SetupError, Step};
@@ -23,28 +27,42 @@ pub(super) fn confine(assignment: &Assignment, programs: &Programs, setup: &Setu
     if level != Level::Full {
         prefer_for_oom();
     }
-    limit_resources(assignment.data_limit, assignment.process_limit).step(Step::ResourceLimits)?;
+    let grants = &assignment.grants;
+    if layers::on(Layer::Limits) {
+        let file_size = if grants.write.is_empty() { 0 } else { GRANTED_FILE_SIZE };
+        limit_resources(assignment.data_limit, file_size, assignment.process_limit)
+            .step(Step::ResourceLimits)?;
+    }
     if level.has_namespaces() {
-        root::enter(&assignment.directory)?;
+        root::enter(&assignment.directory, grants)?;
     }
     let directory = root::function_directory(assignment);
     // At every level, so that a function finds its files by relative names.
     std::env::set_current_dir(directory).step(Step::Root)?;
-    // While still capable: the bounding set is what a later exec of a setuid file could have brought back.
-    drop_capabilities(level).step(Step::Capabilities)?;
-    if let Some(uid) = assignment.uid {
-        take_identity(uid).step(Step::Identity)?;
+    if layers::on(Layer::Uid) {
+        // While still capable: the bounding set is what a later exec of a setuid file could have brought back.
+        drop_capabilities(level).step(Step::Capabilities)?;
+        if let Some(uid) = assignment.uid {
+            take_identity(uid).step(Step::Identity)?;
+        }
+        // Leaving uid 0 has cleared them; nothing is to depend on that, and at other levels nobody leaves it.
+        clear_capabilities().step(Step::Capabilities)?;
     }
-    // Leaving uid 0 has cleared them; nothing is to depend on that, and at other levels nobody leaves it.
-    clear_capabilities().step(Step::Capabilities)?;
+    // As who the function is: what is not its to read would be refused to it later, when nobody understands why.
+    reach(grants, assignment.uid)?;
     no_new_privileges().step(Step::NoNewPrivileges)?;
     let readable = root::library_directories();
     let mut readable: Vec<&Path> = readable.iter().map(AsRef::as_ref).collect();
     readable.push(directory);
-    landlock::loading(&readable).and_then(landlock::enforce).step(Step::Landlock)?;
-    compile::install(&programs.numbers, false).step(Step::Seccomp)?;
-    compile::install(&programs.refusals, false).step(Step::Seccomp)?;
-    let listener = compile::install(&programs.allowed, true).step(Step::Seccomp)?;
+    if layers::on(Layer::Landlock) {
+        landlock::loading(&readable, grants).and_then(landlock::enforce).step(Step::Landlock)?;
+    }
+    if layers::on(Layer::Seccomp) {
+        compile::install(&programs.numbers, false).step(Step::Seccomp)?;
+        compile::install(&programs.refusals, false).step(Step::Seccomp)?;
+    }
+    let gates = layers::gates();
+    let listener = compile::install(gates.as_ref().unwrap_or(&programs.allowed), true).step(Step::Seccomp)?;
     let listener = listener.ok_or_else(|| io::Error::other("no listener")).step(Step::Seccomp)?;
     // From here on only what the policy allows.
     setup.send(&FromRunner::Confined { listener: listener.as_raw_fd() }).step(Step::Listener)?;
@@ -99,15 +117,15 @@ pub(super) fn reset_signals() {
     }
 }
 
-/// `data` in bytes; `processes` where the kernel counts the function's alone.
-pub(crate) fn limit_resources(data: u64, processes: Option<u64>) -> io::Result<()> {
+/// `data` and `file_size` in bytes; `processes` where the kernel counts the function's alone.
+pub(crate) fn limit_resources(data: u64, file_size: u64, processes: Option<u64>) -> io::Result<()> {
     let limits = [
         // A core file would hold the function's memory, outside its limits.
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_MEMLOCK, 0),
         (libc::RLIMIT_MSGQUEUE, 0),
-        // Nothing that is granted is a regular file.
-        (libc::RLIMIT_FSIZE, 0),
+        // Without something to write, nothing that is granted is a regular file.
+        (libc::RLIMIT_FSIZE, file_size),
         (libc::RLIMIT_NICE, 0),
         (libc::RLIMIT_RTPRIO, 0),
         (libc::RLIMIT_SIGPENDING, 64),
@@ -156,6 +174,29 @@ pub(crate) fn take_identity(uid: u32) -> io::Result<()> {
         check(libc::setresuid(uid, uid, uid).into())?;
     }
     Ok(())
+}
+
+/// Whether this user may do what is granted, by the files' own owners and modes.
+fn reach(grants: &Grants, uid: Option<u32>) -> Result<(), SetupError> {
+    let try_to = |what: &str, mode: libc::c_int, path: &Path| {
+        let enter = if path.is_dir() { libc::X_OK } else { 0 };
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
+        // SAFETY: the path is NUL-terminated and outlives the call.
+        let done = name.and_then(|name| check(unsafe { libc::access(name.as_ptr(), mode | enter) }.into()));
+        done.map(drop).map_err(|error| {
+            let path = path.display();
+            let detail = match (uid, error.kind()) {
+                (Some(uid), io::ErrorKind::PermissionDenied) => {
+                    format!("user {uid} may not {what} {path}; `chown {uid} {path}` gives it to that user")
+                }
+                (None, io::ErrorKind::PermissionDenied) => format!("the daemon's user may not {what} {path}"),
+                (Some(_) | None, _) => format!("{what} {path}"),
+            };
+            SetupError::with(Step::Granted, &error, detail)
+        })
+    };
+    grants.read.iter().try_for_each(|path| try_to("read", libc::R_OK, path))?;
+    grants.write.iter().try_for_each(|path| try_to("write to", libc::R_OK | libc::W_OK, path))
 }
 
 /// Every capability from the effective, the permitted and the inheritable set.

@@ -1,5 +1,5 @@
 //! What a function sees of the file system: its own directory as `/function`, the system's library
-//! directories, nothing else; all of it read-only. Without a mount namespace landlock alone sees to that, and the
+//! directories, what it is granted under its own name, nothing else; all of it read-only but what it may write. Without a mount namespace landlock alone sees to that, and the
 //! directory keeps its name.
 
 use std::ffi::CString;
@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use crate::grants::Grants;
 use crate::setup::Assignment;
 use crate::step::{SetupError, Step};
 use crate::sys::check;
@@ -37,7 +38,7 @@ pub(super) fn function_directory(assignment: &Assignment) -> &Path {
 }
 
 /// Builds the new root and makes it this namespace's only one.
-pub(crate) fn enter(function: &Path) -> Result<(), SetupError> {
+pub(crate) fn enter(function: &Path, grants: &Grants) -> Result<(), SetupError> {
     let at = |what: &str, path: &Path| {
         let detail = format!("{what} {}", path.display());
         move |error: io::Error| SetupError::with(Step::Root, &error, detail)
@@ -54,14 +55,27 @@ pub(crate) fn enter(function: &Path) -> Result<(), SetupError> {
         Some("mode=0755,size=64k"),
     )
     .map_err(at("mount tmpfs on", stage))?;
-    for source in library_directories() {
-        let target = stage.join(source.strip_prefix("/").unwrap_or(&source));
-        bind(&source, &target, guarded).map_err(at("bind", &source))?;
+    let below = |path: &Path| stage.join(path.strip_prefix("/").unwrap_or(path));
+    // What contains another comes first, and would hide it otherwise; the libraries, which can be executed, last.
+    for (source, writable) in granted(grants) {
+        let flags = guarded | libc::MS_NOEXEC | if writable { 0 } else { libc::MS_RDONLY };
+        bind(source, &below(source), flags).map_err(|error| {
+            // Whoever is not root must not see what a file system hides that is mounted there.
+            let hides = error.raw_os_error() == Some(libc::EINVAL);
+            let why = if hides { ", below which other file systems are mounted" } else { "" };
+            SetupError::with(Step::Root, &error, format!("bind {}{why}", source.display()))
+        })?;
     }
-    let target = stage.join(FUNCTION_DIRECTORY.trim_start_matches('/'));
-    bind(function, &target, guarded).map_err(at("bind", function))?;
+    let read_only = guarded | libc::MS_RDONLY;
+    for source in library_directories() {
+        bind(&source, &below(&source), read_only).map_err(at("bind", &source))?;
+    }
+    bind(function, &below(Path::new(FUNCTION_DIRECTORY)), read_only).map_err(at("bind", function))?;
     for (to, name) in LINKS {
-        std::os::unix::fs::symlink(to, stage.join(name)).map_err(at("link", Path::new(name)))?;
+        // Where these are directories of their own, something in them may have been granted.
+        if !stage.join(name).exists() {
+            std::os::unix::fs::symlink(to, stage.join(name)).map_err(at("link", Path::new(name)))?;
+        }
     }
     std::env::set_current_dir(stage).map_err(at("enter", stage))?;
     // SAFETY: both paths are NUL-terminated.
@@ -75,11 +89,25 @@ pub(crate) fn enter(function: &Path) -> Result<(), SetupError> {
     mount(None, Path::new("/"), None, read_only, None).map_err(at("make read-only", Path::new("/")))
 }
 
+/// Paths with whether they may be written, those that contain others before these.
+fn granted(grants: &Grants) -> Vec<(&Path, bool)> {
+    let read = grants.read.iter().map(|path| (&**path, false));
+    let mut all: Vec<_> = read.chain(grants.write.iter().map(|path| (&**path, true))).collect();
+    all.sort_unstable();
+    all
+}
+
+/// Shows a file or a directory in another place, without what is mounted below it.
 fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
-    fs::create_dir_all(target)?;
+    if fs::symlink_metadata(source)?.is_dir() {
+        fs::create_dir_all(target)?;
+    } else if !target.exists() {
+        target.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::File::create(target)?;
+    }
     mount(Some(source), target, None, libc::MS_BIND, None)?;
     // The flags of a bind are taken at its remount only.
-    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | flags;
+    let flags = libc::MS_REMOUNT | libc::MS_BIND | flags;
     match mount(None, target, None, flags, None) {
         // In a user namespace a `noexec` of the source's cannot be taken back. What lies there can be read and not
         // be loaded, as the loader will say.

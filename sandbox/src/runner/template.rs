@@ -10,7 +10,7 @@ use super::root::function_directory;
 use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
-use crate::level::Level;
+use crate::layers::{self, Layer};
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
@@ -26,7 +26,7 @@ pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
 pub(super) fn run(setup: Setup) -> ! {
     set_name(c"ht-template");
     // Compiled while nobody waits.
-    let programs = match Programs::compile() {
+    let programs = match Programs::compile(&[]) {
         Ok(programs) => programs,
         Err(error) => fail(&setup, SetupError::new(Step::Seccomp, &error)),
     };
@@ -36,6 +36,15 @@ pub(super) fn run(setup: Setup) -> ! {
     let assignment = match setup.receive() {
         Ok(ToRunner::Become(assignment)) => assignment,
         Ok(_) | Err(_) => exit(EXIT_SETUP),
+    };
+    let granted = assignment.grants.given(assignment.level);
+    let programs = match granted[..] {
+        [] => Ok(programs),
+        _ => Programs::compile(&granted),
+    };
+    let programs = match programs {
+        Ok(programs) => programs,
+        Err(error) => fail(&setup, SetupError::new(Step::Seccomp, &error)),
     };
     host::set_environment(&assignment.environment);
     host::write_line_by_line();
@@ -64,7 +73,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
             exit(EXIT_SETUP);
         }
     };
-    let domain = match restrict_after_init(programs, assignment.level) {
+    let domain = match restrict_after_init(programs, assignment) {
         Ok(domain) => domain,
         Err(error) => {
             let why = format!("could not restrict itself after init: {error}");
@@ -94,15 +103,17 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
 /// The domain that each worker takes, and what is dropped after init. Best effort by nature: a hostile init could
 /// have kept this from working, and what was installed before it was loaded stands regardless. One that leaves no
 /// descriptor for the domain ends here, where the reason can be told, and not in its workers.
-fn restrict_after_init(programs: &Programs, level: Level) -> io::Result<RulesetCreated> {
-    let domain = landlock::nothing()?;
-    if !level.has_namespaces() {
+fn restrict_after_init(programs: &Programs, assignment: &Assignment) -> io::Result<RulesetCreated> {
+    let domain = landlock::working(&assignment.grants)?;
+    if !assignment.level.has_namespaces() {
         // Until now the warden might have had to read why the plugin was refused.
         not_dumpable()?;
     }
     // SAFETY: takes no pointers.
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
     crate::sys::check(result.into())?;
-    compile::install(&programs.after_init, false)?;
+    if layers::on(Layer::Seccomp) {
+        compile::install(&programs.after_init, false)?;
+    }
     Ok(domain)
 }

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::verdict::{
-    Caller, Known, Stage, Verdict, is_fork, judge, status_number, status_of_zombie, to_itself,
+    Caller, Known, Stage, Verdict, is_ending, is_fork, judge, status_number, status_of_zombie, to_itself,
 };
 use crate::fuzz::Input;
 use crate::limits::MAX_LOAD_MESSAGE;
-use crate::policy::{CONTROL_CALL, FORK_FLAGS};
+use crate::policy::{CONTROL_CALL, FORK_FLAGS, THREAD_FLAGS};
 use crate::sys::{Notification, ProcessInfo};
 use crate::text;
 
@@ -22,6 +22,7 @@ struct Run {
     loaded: bool,
     ended: bool,
     fork_waits: bool,
+    threads: bool,
     wanted: u32,
     /// Forks let through that have not checked in.
     awaited: u32,
@@ -35,10 +36,11 @@ struct Run {
 }
 
 pub(crate) fn run(input: &mut Input<'_>) {
-    if input.u8() % 4 == 3 {
+    let first = input.u8();
+    if first % 4 == 3 {
         return texts(input);
     }
-    let mut run = Run::default();
+    let mut run = Run { threads: first & 4 != 0, ..Run::default() };
     for _ in 0..STEPS {
         if input.is_empty() {
             return;
@@ -84,13 +86,15 @@ impl Run {
         };
         let number = match input.u8() {
             0..64 => i32::try_from(libc::SYS_clone).unwrap(),
-            64..96 => i32::try_from(libc::SYS_tgkill).unwrap(),
+            64..88 => i32::try_from(libc::SYS_tgkill).unwrap(),
+            88..96 => i32::try_from(libc::SYS_sched_getaffinity).unwrap(),
             96..224 => CONTROL_CALL,
             224.. => input.u32().cast_signed(),
         };
         let mut arguments = [0; 6];
         arguments[0] = match input.u8() {
-            0..64 => FORK_FLAGS,
+            0..48 => FORK_FLAGS,
+            48..64 => THREAD_FLAGS,
             64..192 => u64::from(input.u8() % 6),
             192.. => input.number(),
         };
@@ -106,7 +110,8 @@ impl Run {
             (false, true) => Stage::Serving,
             (false, false) => Stage::Loading,
         };
-        let known = Known { caller, stage, fork_waits: self.fork_waits, awaited: self.awaited > 0 };
+        let awaited = self.awaited > 0;
+        let known = Known { caller, stage, fork_waits: self.fork_waits, awaited, threads: self.threads };
         self.obey(&call, judge(&call, known), input);
     }
 
@@ -121,11 +126,20 @@ impl Run {
                 self.fork_waits = true;
                 self.let_fork();
             }
+            Verdict::Thread => {
+                assert!(self.threads && i64::from(call.number) == libc::SYS_clone);
+                assert!(call.arguments[0] == THREAD_FLAGS, "another clone than the C library's thread");
+            }
+            Verdict::Affinity => {
+                assert!(self.threads && i64::from(call.number) == libc::SYS_sched_getaffinity);
+            }
             Verdict::Signal => {
                 assert_eq!(i64::from(call.number), libc::SYS_tgkill);
                 let own = (input.u8(), input.u8());
-                let exact = [call.arguments[0], call.arguments[1]] == [own.0, own.1].map(u64::from);
-                assert_eq!(to_itself(call, (own.0.into(), own.1.into())), exact, "all 64 bits count");
+                let process = call.arguments[0] == u64::from(own.0);
+                let exact = process && call.arguments[1] == u64::from(own.1);
+                let to = |threads| to_itself(call, (own.0.into(), own.1.into()), threads);
+                assert_eq!((to(false), to(true)), (exact, process), "all 64 bits count");
             }
             Verdict::Loaded => {
                 assert!(control && call.thread == TEMPLATE && !self.loaded && !self.ended);
@@ -173,7 +187,7 @@ fn texts(input: &mut Input<'_>) {
         assert!(forged || status_number(&behind, name) == Some(-3));
         let _ = status_number(bytes, name);
     }
-    let _ = status_of_zombie(bytes);
+    let _ = (status_of_zombie(bytes), is_ending(bytes));
     let fields = vec!["0"; 48].join(" ");
     let stat = [b"17 (", bytes, format!(") Z {fields} 9\n").as_bytes()].concat();
     assert_eq!(status_of_zombie(&stat), Some(9));

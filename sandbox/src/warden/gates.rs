@@ -3,10 +3,12 @@
 use super::Ticket;
 use super::kit::Kit;
 use super::template::{Awaited, Effect, Phase, Signals, Starting, Template, WorkerRecord};
+use super::threads::ThreadStarts;
 use super::verdict::{self, Caller, Known, Stage, Verdict, is_fork, judge, to_itself};
 use crate::cgroup::Leaf;
 use crate::channel::{BELL_FD, REPLY_FD, REQUEST_FD};
 use crate::ending::Ending;
+use crate::layers::{self, Layer};
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
 use crate::sys::{self, Answer, Notification};
 use crate::text;
@@ -21,6 +23,8 @@ impl Template {
         match judge(call, self.known(call)) {
             Verdict::Violation => self.violation(call),
             Verdict::Park => self.park(call),
+            Verdict::Thread => self.thread_gate(call),
+            Verdict::Affinity => self.affinity_gate(call),
             Verdict::Signal => self.signal_gate(call),
             Verdict::Loaded => self.loaded(call),
             Verdict::LoadFailed { address, length } => self.load_failed(address, length),
@@ -37,10 +41,17 @@ impl Template {
         };
         let waits = |id| sys::notification_valid(self.listener.as_fd(), id);
         let fork_waits = self.parked_fork.is_some_and(waits);
-        Known { caller, stage: Stage::from(&self.phase), fork_waits, awaited: !self.awaited.is_empty() }
+        let threads = self.spec.grants.threads > 0;
+        Known {
+            caller,
+            stage: Stage::from(&self.phase),
+            fork_waits,
+            awaited: !self.awaited.is_empty(),
+            threads,
+        }
     }
 
-    fn answer(&self, call: &Notification, answer: Answer) {
+    pub(super) fn answer(&self, call: &Notification, answer: Answer) {
         // A caller that died meanwhile is found by its exit.
         let _ = sys::notification_answer(self.listener.as_fd(), call.id, answer);
     }
@@ -52,7 +63,7 @@ impl Template {
         Effect::None
     }
 
-    /// `abort` and `raise`: a thread may signal itself, now and then.
+    /// `abort` and `raise`: a thread may signal itself, now and then, and where it may have started others also them.
     fn signal_gate(&mut self, call: &Notification) -> Effect {
         let Ok(process) = self.process_of(call.thread) else { return self.violation(call) };
         let signals = match self.workers.get_mut(&process) {
@@ -81,7 +92,9 @@ impl Template {
         if call.thread == process {
             signals.main = Some(own);
         }
-        if !to_itself(call, own) || !sys::notification_valid(self.listener.as_fd(), call.id) {
+        if !to_itself(call, own, self.spec.grants.threads > 0)
+            || !sys::notification_valid(self.listener.as_fd(), call.id)
+        {
             return self.violation(call);
         }
         self.answer(call, Answer::Continue);
@@ -168,6 +181,7 @@ impl Template {
             late: false,
             starting: None,
             signals: Signals::default(),
+            threads: ThreadStarts::default(),
         }
     }
 
@@ -210,7 +224,7 @@ impl Template {
     }
 
     /// The process that a thread belongs to. Of workers' and the template's main threads it is known.
-    fn process_of(&self, thread: libc::pid_t) -> io::Result<libc::pid_t> {
+    pub(super) fn process_of(&self, thread: libc::pid_t) -> io::Result<libc::pid_t> {
         if thread == self.pid || self.workers.contains_key(&thread) {
             return Ok(thread);
         }
@@ -218,7 +232,11 @@ impl Template {
     }
 
     /// Records a denied call and kills whoever made it.
-    fn violation(&mut self, call: &Notification) -> Effect {
+    pub(super) fn violation(&mut self, call: &Notification) -> Effect {
+        if !layers::on(Layer::Seccomp) {
+            self.answer(call, Answer::Continue);
+            return Effect::None;
+        }
         let process = self.process_of(call.thread);
         // Its pid was its own while we looked only if it still waits.
         if !sys::notification_valid(self.listener.as_fd(), call.id) {
@@ -269,6 +287,6 @@ fn status_number(pid: libc::pid_t, name: &str) -> io::Result<libc::pid_t> {
 }
 
 /// Process and thread id of a thread as it sees them itself.
-fn own_ids(thread: libc::pid_t) -> io::Result<(libc::pid_t, libc::pid_t)> {
+pub(super) fn own_ids(thread: libc::pid_t) -> io::Result<(libc::pid_t, libc::pid_t)> {
     Ok((status_number(thread, "NStgid:")?, status_number(thread, "NSpid:")?))
 }

@@ -5,14 +5,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::kit::Kits;
+use super::threads::ThreadStarts;
 use super::{FunctionSpec, Ticket};
 use crate::cgroup::{Leaf, Slot};
 use crate::channel::{DaemonEnd, Geometry};
 use crate::ending::Ending;
 use crate::init::Init;
-use crate::limits::WORKER_START_TIMEOUT;
+use crate::layers::{self, Layer};
+use crate::limits::{LEAF_LEFT_OVER, MAX_FREE_LEAVES, WORKER_START_TIMEOUT};
 use crate::spawner::Confined;
 use crate::sys::{self, Answer};
+
+/// In place of the limit of a load, where that layer is off.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a template stands.
 #[derive(Debug)]
@@ -40,6 +45,7 @@ pub(super) struct WorkerRecord {
     /// Until it is ready.
     pub(super) starting: Option<Starting>,
     pub(super) signals: Signals,
+    pub(super) threads: ThreadStarts,
 }
 
 /// A worker on its way from its check-in to its first request.
@@ -93,6 +99,8 @@ pub(super) struct Template {
     /// When the template was last let go on, and so began its way to the next `fork`.
     pub(super) released: Instant,
     pub(super) signals: Signals,
+    /// Threads of its own, while it loads.
+    pub(super) thread_starts: ThreadStarts,
     /// Of all forks that have not checked in.
     pub(super) stray_signals: Signals,
     pub(super) wanted: VecDeque<(Ticket, Instant)>,
@@ -102,8 +110,8 @@ pub(super) struct Template {
     pub(super) starting: VecDeque<(libc::pid_t, Instant)>,
     pub(super) kits: Kits,
     pub(super) slot_oom_kills: u64,
-    /// Leaves whose workers are gone.
-    pub(super) free_leaves: Vec<Leaf>,
+    /// Leaves whose workers are gone, for the longest time first.
+    pub(super) free_leaves: VecDeque<Leaf>,
     pub(super) next_leaf: u64,
 }
 
@@ -143,7 +151,8 @@ impl Template {
         let Confined { spec, init, pid, pidfd, listener, slot, output, begun } = confined;
         let geometry = Geometry { max_request: spec.max_request, max_response: spec.max_response };
         let kits = Kits::new(geometry);
-        let phase = Phase::Loading(Instant::now() + spec.init_timeout);
+        let in_time = if layers::on(Layer::Deadline) { spec.init_timeout } else { FOREVER };
+        let phase = Phase::Loading(Instant::now() + in_time);
         let slot_oom_kills = slot.as_ref().map_or(0, Slot::oom_kills);
         Self {
             spec,
@@ -164,6 +173,7 @@ impl Template {
             parked_fork: None,
             released: begun,
             signals: Signals::default(),
+            thread_starts: ThreadStarts::default(),
             stray_signals: Signals::default(),
             wanted: VecDeque::new(),
             awaited: VecDeque::new(),
@@ -171,14 +181,20 @@ impl Template {
             starting: VecDeque::new(),
             kits,
             slot_oom_kills,
-            free_leaves: Vec::new(),
+            free_leaves: VecDeque::new(),
             next_leaf: 0,
         }
     }
 
-    /// A leaf that no worker is in; none at levels without groups.
+    /// A leaf that no worker is in; none at levels without groups. What the last worker had may be counted for a
+    /// while after its end (page tables go after a grace period, its channel when the shard lets go of it), and the
+    /// next must not be ended for it: such a leaf waits.
     pub(super) fn take_leaf(&mut self) -> Option<Leaf> {
-        self.free_leaves.pop().or_else(|| {
+        let free = self.free_leaves.front().is_some_and(|leaf| {
+            self.free_leaves.len() >= MAX_FREE_LEAVES || leaf.usage() <= self.spec.memory / LEAF_LEFT_OVER
+        });
+        let free = if free { self.free_leaves.pop_front() } else { None };
+        free.or_else(|| {
             self.next_leaf += 1;
             self.slot.as_ref().map(|slot| slot.leaf(self.next_leaf))
         })

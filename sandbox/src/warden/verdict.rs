@@ -2,7 +2,7 @@
 //! the kernel for the rest, and acts.
 
 use super::template::Phase;
-use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS};
+use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS, THREAD_FLAGS};
 use crate::sys::{Notification, ProcessInfo};
 
 /// What is known without a look at the caller's process.
@@ -14,6 +14,8 @@ pub(super) struct Known {
     pub(super) fork_waits: bool,
     /// A fork was let through and has not checked in.
     pub(super) awaited: bool,
+    /// The function may have threads.
+    pub(super) threads: bool,
 }
 
 /// Who calls, by the thread id that the kernel attests.
@@ -55,6 +57,10 @@ pub(super) enum Verdict {
     Violation,
     /// The template comes to `fork`, where it waits until a worker is wanted.
     Park,
+    /// A thread of somebody's: of whom, and whether there is a place for it, is looked up.
+    Thread,
+    /// Which processors a thread may run on.
+    Affinity,
     /// A signal, which may be one to the caller itself: see [`to_itself`].
     Signal,
     /// The plugin is loaded, provided that one thread is left.
@@ -73,10 +79,16 @@ pub(super) enum Verdict {
 
 /// Judges one call.
 pub(super) fn judge(call: &Notification, known: Known) -> Verdict {
-    let Known { caller, stage, fork_waits, awaited } = known;
+    let Known { caller, stage, fork_waits, awaited, threads } = known;
     let number = i64::from(call.number);
     if number == libc::SYS_tgkill {
         return Verdict::Signal;
+    }
+    if number == libc::SYS_sched_getaffinity {
+        return if threads { Verdict::Affinity } else { Verdict::Violation };
+    }
+    if number == libc::SYS_clone && threads && call.arguments[0] == THREAD_FLAGS {
+        return Verdict::Thread;
     }
     if number == libc::SYS_clone {
         let parks = caller == Caller::Template
@@ -102,10 +114,11 @@ pub(super) fn judge(call: &Notification, known: Known) -> Verdict {
 }
 
 /// Whether a signal goes to the thread that sends it: `abort` and `raise`. `own` are the ids of its process and of
-/// itself, as it sees them.
-pub(super) fn to_itself(call: &Notification, own: (libc::pid_t, libc::pid_t)) -> bool {
+/// itself, as it sees them. With `threads`, to any thread of its process will do: the kernel sees to it that the
+/// thread is one of that.
+pub(super) fn to_itself(call: &Notification, own: (libc::pid_t, libc::pid_t), threads: bool) -> bool {
     let to = |argument: u64| libc::pid_t::try_from(argument).ok();
-    (to(call.arguments[0]), to(call.arguments[1])) == (Some(own.0), Some(own.1))
+    to(call.arguments[0]) == Some(own.0) && (threads || to(call.arguments[1]) == Some(own.1))
 }
 
 /// Whether a process is a fork of the template, and `thread` its main thread.
@@ -120,11 +133,25 @@ pub(super) fn status_number(status: &[u8], name: &str) -> Option<libc::pid_t> {
     str::from_utf8(field).ok()?.split_whitespace().last()?.parse().ok()
 }
 
+/// Whether a thread with this `/proc/PID/task/TID/stat` is on its way out, or out: it runs no code of the function any
+/// more.
+pub(super) fn is_ending(stat: &[u8]) -> bool {
+    const PF_EXITING: u32 = 4;
+    // The kernel's flags, field 9.
+    let flags = fields_of_stat(stat).and_then(|mut fields| fields.nth(6)?.parse().ok());
+    flags.is_some_and(|flags: u32| flags & PF_EXITING != 0)
+}
+
+/// Behind the name, which may contain anything: from the state on, field 3.
+fn fields_of_stat(stat: &[u8]) -> Option<std::str::SplitWhitespace<'_>> {
+    let name_ends = stat.windows(2).rposition(|two| two == b") ")?;
+    Some(str::from_utf8(&stat[name_ends + 2..]).ok()?.split_whitespace())
+}
+
 /// The wait status in the `/proc/PID/stat` of a process that has ended and is not reaped; `None` of any other.
 pub(super) fn status_of_zombie(stat: &[u8]) -> Option<i32> {
-    // Behind the name, which may contain anything: the state, field 3, and the status, field 52.
-    let name_ends = stat.windows(2).rposition(|two| two == b") ")?;
-    let mut fields = str::from_utf8(&stat[name_ends + 2..]).ok()?.split_whitespace();
+    // The state, field 3, and the status, field 52.
+    let mut fields = fields_of_stat(stat)?;
     if fields.next() != Some("Z") {
         return None;
     }
@@ -152,5 +179,18 @@ mod tests {
             assert_eq!(status_of_zombie(&stat(name, "Z")), Some(139), "{}", name.escape_ascii());
             assert_eq!(status_of_zombie(&stat(name, "S")), None, "{}", name.escape_ascii());
         }
+    }
+
+    /// Otherwise a thread could have itself not counted.
+    #[test]
+    fn a_name_does_not_make_a_thread_end() {
+        let stat = |name: &[u8], flags: u32| {
+            [b"17 (", name, format!(") R 1 2 3 4 5 {flags} 7\n").as_bytes()].concat()
+        };
+        for name in [&b"thread"[..], b"\xFF\xFE", b") X 1 2 3 4 5 4 ", b""] {
+            assert!(is_ending(&stat(name, 0x40_0044)), "{}", name.escape_ascii());
+            assert!(!is_ending(&stat(name, 0x40_0040)), "{}", name.escape_ascii());
+        }
+        assert!(!is_ending(b""));
     }
 }

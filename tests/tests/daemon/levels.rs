@@ -12,9 +12,10 @@ use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::Response;
 use hairtrigger_tests::ordinary::{self, NOBODY};
 use hairtrigger_tests::process::{Process, eventually, left_after};
+use hairtrigger_tests::sentences::denied;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub(crate) enum Level {
     Userns,
     Bare,
 }
@@ -22,18 +23,18 @@ enum Level {
 const LEVELS: [Level; 2] = [Level::Userns, Level::Bare];
 
 /// Puts a C source of the workspace where `dev` finds it, with a manifest of `rest`.
-fn add(home: &Home, name: &str, source: &str, rest: &str) {
+pub(crate) fn add(home: &Home, name: &str, source: &str, rest: &str) {
     let folder = home.add_manifest(name, &format!("name = \"{name}\"\nsource = \"{name}.c\"\n{rest}\n"));
     let source = artefacts::workspace().join(source);
     fs::copy(source, folder.join(format!("{name}.c"))).expect("a source can be copied");
 }
 
-fn add_own(home: &Home, name: &str, rest: &str) {
+pub(crate) fn add_own(home: &Home, name: &str, rest: &str) {
     add(home, name, &format!("tests/functions/{}.c", name.replace('-', "_")), rest);
 }
 
 /// `dev`, by nobody, serving at a level.
-fn dev(home: &Home, level: Level) -> Daemon<'_> {
+pub(crate) fn dev(home: &Home, level: Level) -> Daemon<'_> {
     let mut command = match level {
         Level::Userns => ordinary::dev(home, &[]),
         Level::Bare => {
@@ -50,7 +51,7 @@ fn dev(home: &Home, level: Level) -> Daemon<'_> {
 }
 
 /// The answer of a function that may still be loading.
-fn get(daemon: &Daemon<'_>, path: &str) -> Response {
+pub(crate) fn get(daemon: &Daemon<'_>, path: &str) -> Response {
     eventually(&format!("an answer of {path}"), || {
         let answer = daemon.get(path);
         let waits = answer.status == 404 || answer.has("retry-after");
@@ -268,8 +269,8 @@ fn no_process_of_the_same_user_is_reached() {
         for (crime, call) in crimes {
             for victim in victims {
                 let answer = get(&daemon, &format!("/reach/{crime}?{victim}"));
-                let end = format!("made the denied system call {call} and was killed; do without that call.");
-                answer.assert_outcome("reach", 502, "violation", &format!("Function reach {end}"));
+                let sentence = format!("Function reach {}", denied(call));
+                answer.assert_outcome("reach", 502, "violation", &sentence);
             }
         }
         assert_eq!(of_probe(&daemon).pid, victim.pid, "{level:?}: the other function's worker noticed");

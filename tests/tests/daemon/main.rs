@@ -20,6 +20,7 @@ mod check;
 mod llhttp;
 
 mod confinement;
+mod grants;
 mod hostile;
 mod levels;
 mod outcomes;

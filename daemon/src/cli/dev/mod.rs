@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::control::command::commands;
 use crate::control::level::{self, Wanted};
 use crate::control::{self, Launch, registry};
+use crate::manifest::OffLimits;
 use build::Builder;
 use children::Children;
 use front::DevFront;
@@ -84,7 +85,8 @@ pub(super) fn run(options: Options) -> Result<()> {
     let (commands, wishes) = commands();
     config.listen = vec![options.listen];
     config.set_state(state);
-    let session = Session::new(directory, builder, versions, commands);
+    let off_limits = OffLimits::of(&config, None);
+    let session = Session::new(directory, off_limits, builder, versions, commands);
     let front = DevFront::new(move || begin(session, watch));
     let ended = control::run(Launch {
         config: &config,

@@ -16,12 +16,13 @@ use super::watch::Watch;
 use crate::cli::front::say;
 use crate::control::command::{Command, Commands, NotReplaced, Replaced};
 use crate::control::registry::{self, Deployed};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, OffLimits};
 use crate::units::Rounded;
 
 /// All functions below a directory.
 pub(super) struct Session {
     root: PathBuf,
+    off_limits: OffLimits,
     builder: Builder,
     versions: Versions,
     commands: Commands,
@@ -71,8 +72,22 @@ enum Step {
 }
 
 impl Session {
-    pub(super) fn new(root: PathBuf, builder: Builder, versions: Versions, commands: Commands) -> Self {
-        Self { root, builder, versions, commands, functions: BTreeMap::new(), directories: Vec::new() }
+    pub(super) fn new(
+        root: PathBuf,
+        off_limits: OffLimits,
+        builder: Builder,
+        versions: Versions,
+        commands: Commands,
+    ) -> Self {
+        Self {
+            root,
+            off_limits,
+            builder,
+            versions,
+            commands,
+            functions: BTreeMap::new(),
+            directories: Vec::new(),
+        }
     }
 
     /// Builds everything once.
@@ -200,7 +215,7 @@ impl Session {
             inputs.push(path.to_owned());
         }
         known.prints = Prints::take(inputs.iter().map(PathBuf::as_path));
-        let manifest = Manifest::load(path).map_err(anyhow::Error::from)?;
+        let manifest = Manifest::load(path, &self.off_limits).map_err(anyhow::Error::from)?;
         if !manifest.dev {
             (known.name, known.refused_name) = (None, None);
             known.prints.learn(vec![path.to_owned()], begun);

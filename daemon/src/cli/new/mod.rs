@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::limits::MAX_FUNCTION_NAME;
 
 use super::front::say;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, OffLimits};
 
 /// What stands in the templates for the function's name, and for other names that follow from it.
 const NAME: &str = "{{name}}";
@@ -78,7 +78,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 /// The rule is the manifest's.
 fn check_name(name: &str) -> Result<()> {
-    let manifest = Manifest::parse(Path::new("function.toml"), &format!("name = {name:?}\n"));
+    let manifest =
+        Manifest::parse(Path::new("function.toml"), &format!("name = {name:?}\n"), &OffLimits::default());
     if manifest.is_ok_and(|manifest| manifest.name == *name) {
         return Ok(());
     }
@@ -257,7 +258,8 @@ mod tests {
                 assert!(!text.contains("{{") || name.ends_with(".h"), "{name}:\n{text}");
             }
             let (_, manifest) = &files[0];
-            let manifest = Manifest::parse(Path::new("function.toml"), manifest).expect("a manifest");
+            let manifest = Manifest::parse(Path::new("function.toml"), manifest, &OffLimits::default())
+                .expect("a manifest");
             assert_eq!(manifest.name, "some-name");
             let source =
                 manifest.source.map_or("src/lib.rs".to_owned(), |source| source.display().to_string());

@@ -4,7 +4,7 @@ use std::path::Path;
 use hairtrigger_sandbox::limits::MAX_WORKERS;
 
 use super::*;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, OffLimits};
 
 const ENOUGH: usize = 1 << 20;
 
@@ -23,7 +23,7 @@ fn deployed(name: &str, rest: &str) -> Arc<Deployed> {
         fs::write(&plugin, "").unwrap();
     }
     let text = format!("name = \"{name}\"\nlibrary = \"plugin.so\"\n{rest}");
-    let manifest = Manifest::parse(Path::new("function.toml"), &text).unwrap();
+    let manifest = Manifest::parse(Path::new("function.toml"), &text, &OffLimits::default()).unwrap();
     Arc::new(Deployed::new(manifest, &plugin).unwrap())
 }
 
