@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::ending::{Ending, Syscall, signal_name};
+use hairtrigger_sandbox::policy::denied::advice;
 
 use crate::units::{Size, Time};
 
@@ -143,7 +144,8 @@ impl Outcome {
                 signal_name(*signal)
             ),
             Self::Violation { syscall } => format!(
-                "Function {function} made the denied system call {syscall} and was killed; do without that call."
+                "Function {function} made the denied system call {syscall} and was killed: {}.",
+                advice(syscall.number)
             ),
             Self::OutOfMemory => format!(
                 "Function {function} used more than its memory limit and was killed; \
@@ -221,7 +223,8 @@ mod tests {
             (
                 Outcome::Violation { syscall: socket },
                 502,
-                "Function hello made the denied system call socket and was killed; do without that call.",
+                "Function hello made the denied system call socket and was killed: a function has no network; grant \
+                 TCP ports with allow.connect, or do without that call.",
             ),
             (
                 Outcome::OutOfMemory,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::limits::WORKER_START_TIMEOUT;
+use crate::policy::denied;
 
 /// How a worker exits that could not start: its channel, its own restrictions or the plugin's `worker_start`
 /// failed.
@@ -45,8 +46,8 @@ pub struct Syscall {
 impl fmt::Display for Syscall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.number {
-            Some(number) => match usize::try_from(number).ok().and_then(syscalls::Sysno::new) {
-                Some(known) => f.write_str(known.name()),
+            Some(number) => match u32::try_from(number).ok().and_then(denied::name) {
+                Some(name) => f.write_str(name),
                 None => write!(f, "number {number}"),
             },
             None => f.write_str("of a foreign or unknown number"),

@@ -33,7 +33,9 @@ impl Init {
 
     /// Ends it and everything below it.
     pub(crate) fn end(&self) {
-        let signal = if self.level.has_namespaces() { libc::SIGKILL } else { libc::SIGTERM };
+        // A guardian under a uid of its own could end nothing: only where a layer is off is there one at level *full*.
+        let guards = !self.level.has_namespaces() && self.level != Level::Full;
+        let signal = if guards { libc::SIGTERM } else { libc::SIGKILL };
         let _ = sys::signal(self.pidfd(), signal);
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::{self, Layer};
+
 /// Levels, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,7 +25,7 @@ impl Level {
     /// Whether a function has namespaces of its own, and with them its own view of files, processes and network.
     pub fn has_namespaces(self) -> bool {
         match self {
-            Self::Full | Self::Userns => true,
+            Self::Full | Self::Userns => layers::on(Layer::Namespaces),
             Self::Bare => false,
         }
     }

@@ -12,6 +12,7 @@ mod groups;
 mod init;
 pub mod janitor;
 mod landlock;
+pub mod layers;
 pub mod level;
 pub mod limits;
 pub mod mark;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::{Slot, SlotLimits};
 use crate::init::Init;
+use crate::layers::{self, Layer};
 use crate::level::Level;
 use crate::limits::{
     DATA_SLACK, FUNCTION_STACK, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT, TEMPLATE_MEMORY,
@@ -221,7 +222,9 @@ impl Spawner {
             let level = self.config.level();
             let (uid, slack, process_limit) = match level {
                 // What stacks of threads reserve is no memory yet: the group counts what they use.
-                Level::Full => (Some(spec.uid), DATA_SLACK + threads * FUNCTION_STACK, None),
+                Level::Full => {
+                    (layers::on(Layer::Uid).then_some(spec.uid), DATA_SLACK + threads * FUNCTION_STACK, None)
+                }
                 // In a user namespace of its own, nobody else's processes are counted.
                 Level::Userns => (None, RUNNER_DATA, Some(pids)),
                 Level::Bare => (None, RUNNER_DATA, None),
@@ -277,13 +280,16 @@ impl Spawner {
             Level::Userns => namespaces | libc::CLONE_NEWUSER,
             Level::Bare => 0,
         };
+        let namespaces = if layers::on(Layer::Namespaces) { namespaces } else { 0 };
         let flags = sys::CLONE_CLEAR_SIGHAND | u64::from(namespaces.cast_unsigned());
         let arguments = [RUNNER_NAME.as_ptr(), std::ptr::null()];
+        let of_layers = layers::for_runner();
         let environment = [
             c"LANG=C.UTF-8".as_ptr(),
             c"TZ=UTC".as_ptr(),
             // Room for thread-local variables of plugins that were compiled for the static kind.
             c"GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096".as_ptr(),
+            of_layers.as_ref().map_or(std::ptr::null(), |variable| variable.as_ptr()),
             std::ptr::null(),
         ];
         let (setup, output) = (sys::out_of_the_way(setup.as_fd())?, sys::out_of_the_way(output.as_fd())?);

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use hairtrigger_sandbox::policy::compile::Programs;
 
 fn main() -> io::Result<()> {
-    let programs = Programs::compile()?;
+    let programs = Programs::compile(&[])?;
     let mut bytes = Vec::new();
     for program in [&programs.numbers, &programs.refusals, &programs.allowed, &programs.after_init] {
         let length = u32::try_from(program.len()).map_err(io::Error::other)?;

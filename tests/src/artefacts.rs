@@ -35,6 +35,35 @@ pub fn daemon() -> PathBuf {
     }
 }
 
+/// The daemon in which layers of the confinement can be turned off, in a target directory of its own.
+pub fn daemon_with_layers_off() -> PathBuf {
+    once("the daemon with layers off", || {
+        let mut command = cargo();
+        command.current_dir(workspace()).args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ]);
+        command.args(["-p", "hairtrigger"]).arg("--target-dir").arg(target().join("layers-off"));
+        command.env("RUSTFLAGS", "--cfg layers_off").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        built_by(command, "hairtrigger", "bin")
+    })
+}
+
+/// The daemon as it is released.
+pub fn released_daemon() -> PathBuf {
+    once("the released daemon", || {
+        let mut command = cargo();
+        command.current_dir(workspace()).args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ]);
+        command.args(["--release", "-p", "hairtrigger"]).arg("--target-dir").arg(target());
+        built_by(command, "hairtrigger", "bin")
+    })
+}
+
 /// The shared object of a plugin of the workspace.
 pub fn plugin(package: &str) -> PathBuf {
     once(package, || cargo_build(package, "cdylib"))

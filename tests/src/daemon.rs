@@ -1,7 +1,9 @@
 //! The real daemon, started for a test.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -40,13 +42,22 @@ struct Lines {
 impl<'h> Daemon<'h> {
     /// Starts it and waits until it serves and has said of each function whether it is loaded.
     pub fn start(home: &'h Home) -> Self {
-        let mut daemon = Self::spawn(home);
+        Self::serving(home, Self::spawn(home))
+    }
+
+    /// As [`Daemon::start`], by a command of one's own.
+    pub fn start_by(home: &'h Home, command: Command) -> Self {
+        Self::serving(home, Self::run(home, command))
+    }
+
+    fn serving(home: &'h Home, mut daemon: Self) -> Self {
         daemon.await_address();
-        for _ in 0..home.count() {
+        // One after the other, so that many may take longer than one.
+        for count in 1..=home.count() {
             let verdict = |line: &str| line.starts_with("loaded ") || line.contains(" cannot be served: ");
             daemon.lines.wait(|lines| {
                 let verdicts = lines.iter().filter(|line| verdict(line)).count();
-                (verdicts >= home.count()).then(String::new)
+                (verdicts >= count).then(String::new)
             });
         }
         daemon
@@ -155,7 +166,12 @@ impl<'h> Daemon<'h> {
 
     /// The template of a loaded function.
     pub fn template(&self, function: &str) -> Process {
-        self.named("ht-template", function).into_iter().next().expect("a loaded function has a template")
+        self.find_template(function).expect("a loaded function has a template")
+    }
+
+    /// The template of a function, if it has one at this moment.
+    pub fn find_template(&self, function: &str) -> Option<Process> {
+        self.named("ht-template", function).into_iter().next()
     }
 
     /// The ns-init of a loaded function.
@@ -165,8 +181,15 @@ impl<'h> Daemon<'h> {
 
     fn named(&self, name: &str, function: &str) -> Vec<Process> {
         let uid = self.home.uid(function);
-        let tree = self.tree().into_iter();
-        tree.filter(|process| process.uid() == Some(uid) && process.name() == name).collect()
+        // By its own directory where that layer is off, and all have root's uid.
+        let directory = fs::metadata(self.home.functions().join(function)).ok();
+        let directory = directory.map(|known| (known.dev(), known.ino()));
+        let sees = |process: &Process| {
+            let seen = fs::metadata(process.path("root/function")).ok();
+            process.uid() == Some(0) && seen.map(|seen| (seen.dev(), seen.ino())) == directory
+        };
+        let of_function = |process: &Process| process.uid() == Some(uid) || sees(process);
+        self.tree().into_iter().filter(|process| process.name() == name && of_function(process)).collect()
     }
 
     /// Asks it to end, and sees that it does so properly: exit code 0, and no process and no group left.

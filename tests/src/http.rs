@@ -60,6 +60,15 @@ impl Connection {
         Self { stream: Stream::Unix(stream), received: Vec::new() }
     }
 
+    /// How long any read may take from now on.
+    pub fn be_patient_for(&self, patience: Duration) {
+        let timed = match &self.stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(patience)),
+        };
+        timed.expect("a socket has this option");
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).expect("the daemon reads what it is sent");

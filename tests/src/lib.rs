@@ -13,5 +13,7 @@ pub mod damage;
 pub mod groups;
 pub mod home;
 pub mod http;
+pub mod layers;
 pub mod ordinary;
 pub mod process;
+pub mod sentences;

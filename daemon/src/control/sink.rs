@@ -91,7 +91,7 @@ impl EventSink for Sink {
                 let _ = self.events.send(Event::Loaded { function, took, template, output });
             }
             Event::LoadFailed { function, failure, output } => {
-                let reason: Arc<str> = failure.to_string().into();
+                let reason: Arc<str> = failure.for_callers().into();
                 self.tell_all(|| ToShard::LoadFailed { function, reason: Arc::clone(&reason) });
                 // The output stays with the event: its lines come before the one that refers to them.
                 let _ = self.events.send(Event::LoadFailed { function, failure, output });

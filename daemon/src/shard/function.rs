@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
+use hairtrigger_sandbox::layers::{self, Layer};
 use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
 use hairtrigger_sandbox::{Ticket, Worker};
 
@@ -128,8 +129,8 @@ impl Live {
     /// The first flight is another one, or none.
     pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
         self.head_since = now;
-        self.deadline =
-            if self.flights.is_empty() { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
+        let never = self.flights.is_empty() || !layers::on(Layer::Deadline);
+        self.deadline = if never { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
     }
 
     /// Keeps the first `count` flights; returns the others. Those that it keeps it says it has begun, whether that

@@ -88,8 +88,17 @@ impl Slot {
     }
 }
 
+/// The limit of buffers of TCP connections.
+const TCP_MEMORY: &str = "memory.kmem.tcp.limit_in_bytes";
+
 fn limit_memory(directory: &Path, bytes: u64) -> Result<(), CgroupError> {
     files::write_and_read_back(directory, "memory.limit_in_bytes", &whole_pages(bytes).to_string())?;
     // What does not fit must end the worker, not slow the host down.
-    files::write_and_read_back(directory, "memory.swappiness", "0")
+    files::write_and_read_back(directory, "memory.swappiness", "0")?;
+    // Buffers of TCP are counted apart, and outlive whoever filled them: unbounded, they would be taken from what the
+    // host as a whole may have, the daemon's own clients included. A kernel without TCP has no such file.
+    if directory.join(TCP_MEMORY).exists() {
+        files::write_and_read_back(directory, TCP_MEMORY, &whole_pages(bytes).to_string())?;
+    }
+    Ok(())
 }

@@ -5,7 +5,12 @@
 //! and names the call.
 
 pub mod compile;
+pub mod denied;
+pub mod evaluate;
 pub mod table;
+
+#[cfg(test)]
+mod tests;
 
 /// The call that a runner uses to speak to the warden. Linux reserves `getpmsg` and never implemented it,
 /// so no library makes it.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::grants::Grants;
 use crate::landlock;
+use crate::layers::{self, Layer};
 use crate::level::Level;
 use crate::limits::{FUNCTION_NOFILE, FUNCTION_STACK, GRANTED_FILE_SIZE, WORKER_OOM_SCORE_ADJ};
 use crate::policy::compile::{self, Programs};
@@ -27,31 +28,41 @@ pub(super) fn confine(assignment: &Assignment, programs: &Programs, setup: &Setu
         prefer_for_oom();
     }
     let grants = &assignment.grants;
-    let file_size = if grants.write.is_empty() { 0 } else { GRANTED_FILE_SIZE };
-    limit_resources(assignment.data_limit, file_size, assignment.process_limit).step(Step::ResourceLimits)?;
+    if layers::on(Layer::Limits) {
+        let file_size = if grants.write.is_empty() { 0 } else { GRANTED_FILE_SIZE };
+        limit_resources(assignment.data_limit, file_size, assignment.process_limit)
+            .step(Step::ResourceLimits)?;
+    }
     if level.has_namespaces() {
         root::enter(&assignment.directory, grants)?;
     }
     let directory = root::function_directory(assignment);
     // At every level, so that a function finds its files by relative names.
     std::env::set_current_dir(directory).step(Step::Root)?;
-    // While still capable: the bounding set is what a later exec of a setuid file could have brought back.
-    drop_capabilities(level).step(Step::Capabilities)?;
-    if let Some(uid) = assignment.uid {
-        take_identity(uid).step(Step::Identity)?;
+    if layers::on(Layer::Uid) {
+        // While still capable: the bounding set is what a later exec of a setuid file could have brought back.
+        drop_capabilities(level).step(Step::Capabilities)?;
+        if let Some(uid) = assignment.uid {
+            take_identity(uid).step(Step::Identity)?;
+        }
+        // Leaving uid 0 has cleared them; nothing is to depend on that, and at other levels nobody leaves it.
+        clear_capabilities().step(Step::Capabilities)?;
     }
-    // Leaving uid 0 has cleared them; nothing is to depend on that, and at other levels nobody leaves it.
-    clear_capabilities().step(Step::Capabilities)?;
     // As who the function is: what is not its to read would be refused to it later, when nobody understands why.
     reach(grants, assignment.uid)?;
     no_new_privileges().step(Step::NoNewPrivileges)?;
     let readable = root::library_directories();
     let mut readable: Vec<&Path> = readable.iter().map(AsRef::as_ref).collect();
     readable.push(directory);
-    landlock::loading(&readable, grants).and_then(landlock::enforce).step(Step::Landlock)?;
-    compile::install(&programs.numbers, false).step(Step::Seccomp)?;
-    compile::install(&programs.refusals, false).step(Step::Seccomp)?;
-    let listener = compile::install(&programs.allowed, true).step(Step::Seccomp)?;
+    if layers::on(Layer::Landlock) {
+        landlock::loading(&readable, grants).and_then(landlock::enforce).step(Step::Landlock)?;
+    }
+    if layers::on(Layer::Seccomp) {
+        compile::install(&programs.numbers, false).step(Step::Seccomp)?;
+        compile::install(&programs.refusals, false).step(Step::Seccomp)?;
+    }
+    let gates = layers::gates();
+    let listener = compile::install(gates.as_ref().unwrap_or(&programs.allowed), true).step(Step::Seccomp)?;
     let listener = listener.ok_or_else(|| io::Error::other("no listener")).step(Step::Seccomp)?;
     // From here on only what the policy allows.
     setup.send(&FromRunner::Confined { listener: listener.as_raw_fd() }).step(Step::Listener)?;

@@ -10,6 +10,7 @@ use super::root::function_directory;
 use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
+use crate::layers::{self, Layer};
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
@@ -111,6 +112,8 @@ fn restrict_after_init(programs: &Programs, assignment: &Assignment) -> io::Resu
     // SAFETY: takes no pointers.
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
     crate::sys::check(result.into())?;
-    compile::install(&programs.after_init, false)?;
+    if layers::on(Layer::Seccomp) {
+        compile::install(&programs.after_init, false)?;
+    }
     Ok(domain)
 }

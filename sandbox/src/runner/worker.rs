@@ -10,6 +10,7 @@ use super::{exit, set_name};
 use crate::channel::{Geometry, WorkerEnd};
 use crate::ending::EXIT_WORKER_START;
 use crate::landlock;
+use crate::layers::{self, Layer};
 use crate::policy::Control;
 use crate::setup::Assignment;
 
@@ -25,7 +26,7 @@ pub(super) fn run(plugin: &Plugin, geometry: Geometry, domain: RulesetCreated, a
         exit(EXIT_WORKER_START);
     }
     // Its own domain: the template may still signal it, its siblings may not.
-    if landlock::enforce(domain).is_err() {
+    if layers::on(Layer::Landlock) && landlock::enforce(domain).is_err() {
         exit(EXIT_WORKER_START);
     }
     let Ok(mut channel) = WorkerEnd::open(geometry) else { exit(EXIT_WORKER_START) };

@@ -29,6 +29,7 @@ use crate::channel::DaemonEnd;
 use crate::ending::{Ending, LOADER_GAVE_UP};
 use crate::grants::Grants;
 use crate::init::Init;
+use crate::layers::{self, Layer};
 use crate::level::Level;
 use crate::spawner::{Confined, SpawnRequest, Spawner};
 use crate::step::SetupError;
@@ -108,6 +109,17 @@ pub enum LoadFailure {
     TimedOut(Duration),
     /// It left threads behind, which a fork does not carry over.
     Threads(u32),
+}
+
+impl LoadFailure {
+    /// As callers may know it, who are not to be told of the host's paths and users: those are for whoever reads the
+    /// log.
+    pub fn for_callers(&self) -> String {
+        match self {
+            Self::Setup(_) => "its sandbox could not be set up, as the daemon's log says".to_owned(),
+            Self::Refused(_) | Self::Ended(_) | Self::TimedOut(_) | Self::Threads(_) => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for LoadFailure {
@@ -235,8 +247,8 @@ impl SandboxConfig {
 
     pub(crate) fn cgroups(&self) -> Option<&Cgroups> {
         match self {
-            Self::Full { cgroups, .. } => Some(cgroups),
-            Self::Userns | Self::Bare => None,
+            Self::Full { cgroups, .. } if layers::on(Layer::Groups) => Some(cgroups),
+            Self::Full { .. } | Self::Userns | Self::Bare => None,
         }
     }
 }
@@ -386,6 +398,15 @@ mod tests {
 
     impl EventSink for Nobody {
         fn deliver(&self, _event: Event) {}
+    }
+
+    #[test]
+    fn callers_hear_of_a_function_and_not_of_the_host() {
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        let setup = LoadFailure::Setup(SetupError::with(crate::step::Step::Root, &error, "bind /srv/secret"));
+        assert!(setup.to_string().contains("/srv/secret") && !setup.for_callers().contains("/srv"));
+        let refused = LoadFailure::Refused("init returned 7".to_owned());
+        assert_eq!(refused.for_callers(), refused.to_string());
     }
 
     #[test]

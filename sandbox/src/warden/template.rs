@@ -11,9 +11,13 @@ use crate::cgroup::{Leaf, Slot};
 use crate::channel::{DaemonEnd, Geometry};
 use crate::ending::Ending;
 use crate::init::Init;
+use crate::layers::{self, Layer};
 use crate::limits::{LEAF_LEFT_OVER, MAX_FREE_LEAVES, WORKER_START_TIMEOUT};
 use crate::spawner::Confined;
 use crate::sys::{self, Answer};
+
+/// In place of the limit of a load, where that layer is off.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a template stands.
 #[derive(Debug)]
@@ -147,7 +151,8 @@ impl Template {
         let Confined { spec, init, pid, pidfd, listener, slot, output, begun } = confined;
         let geometry = Geometry { max_request: spec.max_request, max_response: spec.max_response };
         let kits = Kits::new(geometry);
-        let phase = Phase::Loading(Instant::now() + spec.init_timeout);
+        let in_time = if layers::on(Layer::Deadline) { spec.init_timeout } else { FOREVER };
+        let phase = Phase::Loading(Instant::now() + in_time);
         let slot_oom_kills = slot.as_ref().map_or(0, Slot::oom_kills);
         Self {
             spec,

@@ -123,6 +123,9 @@ pub const CHANGES_THE_HOST: Crime = Crime {
     ..Crime::denied(49, "49-the-host", "kexec_load")
 };
 
+/// Makes any call, with bad arguments; without a number from whoever asks, the one that no call ever has.
+pub const MAKES_EVERY_CALL: Crime = Crime::denied(50, "50-every-call", "of a foreign or unknown number");
+
 /// The chapter.
 pub const CRIMES: &[&Crime] = &[
     &SETS_UP_IO_URING,
@@ -136,4 +139,5 @@ pub const CRIMES: &[&Crime] = &[
     &CALLS_BY_OTHER_NUMBERS,
     &JUMPS_INTO_VSYSCALL,
     &CHANGES_THE_HOST,
+    &MAKES_EVERY_CALL,
 ];

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::artefacts;
 use crate::daemon::Daemon;
 use crate::home::Home;
 use crate::http::{get, post};
+use crate::{artefacts, sentences};
 
 pub mod calls;
 pub mod channel;
@@ -299,7 +299,7 @@ impl Expected {
             Self::Violation(call) => answer(
                 502,
                 "violation",
-                format!("made the denied system call {call} and was killed; do without that call."),
+                sentences::denied(call),
             ),
             Self::Fault(signal) => answer(
                 502,

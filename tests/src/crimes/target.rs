@@ -63,7 +63,10 @@ impl Target {
                 });
                 pids.join(",")
             }
-            Self::Template => inner_pid(&daemon.template(function)).expect("a template lives on"),
+            // Where nothing protects it, the last deed may have ended it.
+            Self::Template => eventually(&format!("the template of {function}"), || {
+                daemon.find_template(function).as_ref().and_then(inner_pid)
+            }),
             Self::Neighbour => {
                 let worker = eventually("a worker of the neighbour", || daemon.workers(NEIGHBOUR).pop());
                 worker.pid.to_string()

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
+use hairtrigger_tests::sentences::denied;
 
 use crate::levels::{self, Level};
 
@@ -82,7 +83,7 @@ impl Asked<'_> {
 
     #[track_caller]
     fn is_denied(self, command: &str, call: &str) {
-        let rest = format!("made the denied system call {call} and was killed; do without that call.");
+        let rest = denied(call);
         self.is_ended(command, 502, "violation", &rest);
     }
 }

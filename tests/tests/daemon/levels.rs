@@ -12,6 +12,7 @@ use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::Response;
 use hairtrigger_tests::ordinary::{self, NOBODY};
 use hairtrigger_tests::process::{Process, eventually, left_after};
+use hairtrigger_tests::sentences::denied;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -268,8 +269,8 @@ fn no_process_of_the_same_user_is_reached() {
         for (crime, call) in crimes {
             for victim in victims {
                 let answer = get(&daemon, &format!("/reach/{crime}?{victim}"));
-                let end = format!("made the denied system call {call} and was killed; do without that call.");
-                answer.assert_outcome("reach", 502, "violation", &format!("Function reach {end}"));
+                let sentence = format!("Function reach {}", denied(call));
+                answer.assert_outcome("reach", 502, "violation", &sentence);
             }
         }
         assert_eq!(of_probe(&daemon).pid, victim.pid, "{level:?}: the other function's worker noticed");

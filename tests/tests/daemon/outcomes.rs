@@ -1,6 +1,7 @@
 //! Whatever becomes of an invocation, its caller gets one exact answer, and the function serves the next.
 
 use hairtrigger_tests::home::Home;
+use hairtrigger_tests::sentences::denied;
 
 use crate::own;
 
@@ -11,8 +12,6 @@ fn each_ending_has_its_status_label_and_sentence() {
     let daemon = home.start();
     let mut connection = daemon.connect();
     let ended = |by: &str| format!("was ended by {by}; see its output, or run it under a debugger.");
-    let denied =
-        |call: &str| format!("made the denied system call {call} and was killed; do without that call.");
     let segv = ended("SIGSEGV (an invalid memory access or a stack overflow)");
     let exited =
         |code| format!("exited with code {code} in the middle of an invocation; return from invoke instead.");
