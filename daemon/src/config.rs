@@ -315,5 +315,26 @@ fn refuse_changes(top: &Section<'_>, new: &Config, running: &Config, bad: &mut M
     }
 }
 
+/// What must hold of any text: one that is taken has every value within its bounds, and is taken again by the daemon
+/// that runs by it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
+    let origin = Origin { file: file.to_owned(), state: None };
+    let config = origin.parse(text, None)?;
+    assert!(config.listen.len() <= MAX_ADDRESSES && !(config.listen.is_empty() && config.socket.is_none()));
+    for path in [&config.socket, &config.admin].into_iter().flatten() {
+        assert!(path.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH, "{}", path.display());
+    }
+    assert!(config.uid_base >= MIN_UID_BASE && config.uid_count >= 2);
+    assert!(u64::from(config.uid_base) + u64::from(config.uid_count) <= NO_UID);
+    assert!((1..=MAX_SHARDS).contains(&config.shards.into()) && config.cgroup.len() <= MAX_CGROUP_NAME);
+    let Timeouts { head, body, write, idle, drain } = config.timeouts;
+    for phase in [head, body, write, idle, drain] {
+        assert!((MIN_PHASE..=MAX_PHASE).contains(&phase), "{phase:?}");
+    }
+    assert_eq!(origin.parse(text, Some(&config)).as_ref(), Ok(&config));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests;

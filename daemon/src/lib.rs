@@ -5,6 +5,8 @@
 mod cli;
 mod config;
 mod control;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod manifest;
 mod outcome;
 mod settings;

@@ -216,6 +216,27 @@ fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
     Ok((name.to_owned(), value))
 }
 
+/// What must hold of any text: one that is taken has every value within its bounds, and reads the same again.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
+    let manifest = Manifest::parse(file, text)?;
+    let Manifest { name, timeout, memory, cpu, max_request, max_response, concurrency, .. } = &manifest;
+    assert_eq!(valid_name(name).as_ref(), Some(name));
+    assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout) && (MIN_MEMORY..=MAX_MEMORY).contains(memory));
+    assert!(*max_request <= MAX_REQUEST && *max_response <= MAX_RESPONSE);
+    assert!(cpu.is_none_or(|cores| (MIN_CPU..=MAX_CPU).contains(&cores)));
+    let Concurrency { provisioned, max, queue } = *concurrency;
+    assert!(provisioned <= max && (1..=MAX_WORKERS).contains(&(max as usize)) && queue as usize <= MAX_QUEUE);
+    assert!(manifest.routes.as_ref().is_none_or(|routes| routes.len() <= MAX_ROUTES));
+    assert!(manifest.env.len() <= MAX_ENV);
+    for (name, value) in &manifest.env {
+        assert!(!name.starts_with("LD_") && !name.starts_with("GLIBC_") && !name.contains('='), "{name}");
+        assert!(!name.is_empty() && !value.contains('\0') && name.len() + value.len() <= MAX_ENV_BYTES);
+    }
+    assert_eq!(Manifest::parse(file, text).as_ref(), Ok(&manifest));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

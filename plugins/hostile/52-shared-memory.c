@@ -5,13 +5,13 @@
  * response  the shared memory that it is given, the room for its response, which may be far more than its memory:
  *           the pages count as its memory, and it is killed at that limit, out of memory
  *
- * Unconfined, each stops by itself at 256 MiB.
+ * Unconfined, each stops by itself at 192 MiB.
  */
 #include "crime.h"
 #include <sys/mman.h>
 
 #define PIECE ((size_t)1 << 20)
-#define PIECES 256
+#define PIECES 192
 
 static const char *fill_its_own(void) {
     static void *pieces[PIECES];

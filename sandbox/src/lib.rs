@@ -5,6 +5,8 @@
 pub mod cgroup;
 pub mod channel;
 pub mod ending;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod groups;
 mod init;
 pub mod janitor;

@@ -363,13 +363,6 @@ pub(crate) fn notification_add_fd(
     Ok(())
 }
 
-/// A file of a process's directory in `/proc`. A process names itself, and not always in UTF-8: that is no reason not to
-/// know the rest.
-pub(crate) fn process_file(pid: libc::pid_t, name: &str) -> io::Result<String> {
-    let bytes = std::fs::read(format!("/proc/{pid}/{name}"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// Copies up to `length` bytes out of another process. What arrives is hostile.
 pub(crate) fn read_process_memory(pid: libc::pid_t, address: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0_u8; length];

@@ -14,7 +14,7 @@ use crate::http::{Connection, Response};
 use crate::process::{self, Process, eventually, left_after};
 
 /// How long anything may take that a healthy daemon does at once: two cores may serve many tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long what the daemon leaves may outlive it.
 const AFTERMATH: Duration = Duration::from_secs(1);
 

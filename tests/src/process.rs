@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long [`eventually`] waits: on two cores with many tests.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process that was there, and cannot be mistaken for another that is given its pid later.
 #[derive(Debug)]

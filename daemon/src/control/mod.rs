@@ -17,6 +17,9 @@ mod state;
 mod versions;
 mod watched;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use output::fuzz as fuzz_output;
+
 use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::fs;
 use std::io;

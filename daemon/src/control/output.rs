@@ -206,6 +206,41 @@ impl Gather {
     }
 }
 
+/// What must hold of any output: its lines are the same however it was read, harmless and bounded, and what a window
+/// keeps is bounded too. The first byte says whether there are marks, and in how large pieces it is read.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some((&how, text)) = data.split_first() else { return };
+    let (marked, size) = (how & 1 != 0, usize::from(how >> 1) + 1);
+    let read = |size: usize| {
+        let mut lines = Lines::new("f".into(), marked);
+        let mut taken = Vec::new();
+        for piece in text.chunks(size) {
+            lines.take(piece, |_, invocation, line| taken.push((invocation.map(|Short(id)| id), line)));
+            assert!(lines.line.bytes.len() <= MAX_LOG_LINE && lines.left <= MAX_OUTPUT);
+        }
+        (taken, lines.line.end(), lines.dropped, lines.invocation.map(|Short(id)| id))
+    };
+    let whole = read(OUTPUT_SLICE);
+    let (taken, unfinished, dropped, _) = &whole;
+    if *dropped == 0 {
+        assert_eq!(read(size), whole, "lines depend on how they were read");
+    }
+    let mut kept = 0;
+    for line in taken.iter().map(|(_, line)| line).chain([unfinished]) {
+        assert!(!line.contains(|c: char| c.is_control() && c != '\t'), "{line:?}");
+        // A byte that is no text becomes three.
+        assert!(line.len() <= 3 * MAX_LOG_LINE + 40);
+        kept += line.len();
+    }
+    assert!(kept <= 3 * MAX_OUTPUT && taken.len() <= MAX_OUTPUT / LOG_LINE_COST);
+    if !marked {
+        assert!(taken.iter().all(|(invocation, _)| invocation.is_none()));
+        let ended = text.iter().filter(|&&byte| byte == b'\n').count();
+        assert!(*dropped > 0 || taken.len() == ended);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

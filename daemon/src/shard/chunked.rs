@@ -2,6 +2,8 @@
 //!
 //! What is accepted, and what is refused and why, does not depend on how the input was split.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod pieces;
 #[cfg(test)]
 mod tests;
 mod trailers;

@@ -29,6 +29,8 @@ mod answer;
 pub(crate) mod record;
 pub(crate) mod reply;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod inbox;
 mod timeouts;
 

@@ -8,6 +8,8 @@
 mod accept;
 mod error;
 mod host;
+#[cfg(any(test, fuzzing))]
+pub(super) mod pieces;
 mod target;
 #[cfg(test)]
 mod tests;

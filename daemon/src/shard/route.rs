@@ -162,7 +162,8 @@ impl Router {
         Some(self.whole[at].1)
     }
 
-    fn resolve_at_length<'p>(
+    /// As [`Router::resolve`], without its short way.
+    pub(super) fn resolve_at_length<'p>(
         &self,
         method: &[u8],
         host: Option<&[u8]>,

@@ -40,6 +40,11 @@ pub(super) fn write_and_read_back(directory: &Path, file: &str, value: &str) -> 
     Err(CgroupError { path, error })
 }
 
+/// A file that holds a number; 0 if there is none.
+pub(super) fn number(path: &Path) -> u64 {
+    fs::read_to_string(path).ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or(0)
+}
+
 /// A line `name value` of a file of counters; 0 if there is none.
 pub(super) fn counter(path: &Path, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();

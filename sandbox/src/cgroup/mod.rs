@@ -198,6 +198,7 @@ pub(crate) struct Leaf {
     /// A group without limits, whose processes nobody ends.
     outside: PathBuf,
     oom_file: &'static str,
+    usage_file: &'static str,
     limit: fn(&Path, u64) -> Result<(), CgroupError>,
 }
 
@@ -225,6 +226,11 @@ impl Leaf {
             }
         }
         Ok(())
+    }
+
+    /// What the kernel counts here, in bytes; 0 if there is no such group yet.
+    pub(crate) fn usage(&self) -> u64 {
+        files::number(&self.directory.join(self.usage_file))
     }
 
     /// Out-of-memory kills that the kernel counted here.

@@ -78,6 +78,7 @@ impl Slot {
             home: self.memory.clone(),
             outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
             oom_file: "memory.oom_control",
+            usage_file: "memory.usage_in_bytes",
             limit: limit_memory,
         }
     }

@@ -185,6 +185,7 @@ impl Slot {
             // The one group that may hold processes beside other groups.
             outside: self.top.clone(),
             oom_file: "memory.events.local",
+            usage_file: "memory.current",
             limit: limit_memory,
         }
     }

@@ -2,6 +2,7 @@
 
 mod slab;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -62,7 +63,10 @@ pub struct DaemonEnd {
     reply_in_use: bool,
     /// Tags of the requests under way, by slot.
     tags: [u64; CHANNEL_DEPTH as usize],
-    next_tag: u64,
+    /// Makes the tags: keyed by random numbers, so that a worker that has seen some cannot tell the next.
+    tagger: RandomState,
+    /// Requests tagged so far.
+    tagged: u64,
     /// Value of the request region's bell while the daemon sleeps.
     bell_value: u32,
     /// The header fields of the reply that was taken last, copied.
@@ -75,8 +79,6 @@ impl DaemonEnd {
         let request_file = sys::sealed_memfd(c"hairtrigger-request", geometry.request_region())?;
         let reply_file = sys::sealed_memfd(c"hairtrigger-reply", geometry.reply_region())?;
         let bell = sys::eventfd()?;
-        let mut seed = [0_u8; 8];
-        sys::random(&mut seed);
         let end = Self {
             request: Region::map(request_file.as_fd(), geometry.request_region(), true)?,
             reply: Region::map(reply_file.as_fd(), geometry.reply_region(), true)?,
@@ -91,7 +93,8 @@ impl DaemonEnd {
             slab: Slab::Free,
             reply_in_use: false,
             tags: [0; CHANNEL_DEPTH as usize],
-            next_tag: u64::from_ne_bytes(seed),
+            tagger: RandomState::new(),
+            tagged: 0,
             bell_value: 1,
             headers: Vec::with_capacity(MAX_RESPONSE_HEAD),
             request_file,
@@ -106,11 +109,16 @@ impl DaemonEnd {
     }
 
     /// As if `sequence` requests had been posted and answered.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn start_at(&mut self, sequence: u32) {
         (self.posted, self.taken) = (sequence, sequence);
         self.control().posted.store(sequence, Ordering::Release);
         self.control().taken.store(sequence, Ordering::Release);
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     fn control(&self) -> &RequestControl {
@@ -158,9 +166,8 @@ impl DaemonEnd {
     /// Puts a request into the next slot, its payload being where it belongs, and tells the worker.
     fn publish(&mut self, request: &Outline, deadline_ns: u64, in_slab: bool) -> Posted {
         let sequence = self.posted.wrapping_add(1);
-        let tag = self.next_tag;
-        // An odd constant: the tags of one channel do not repeat before 2^64 requests.
-        self.next_tag = self.next_tag.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let tag = self.tagger.hash_one(self.tagged);
+        self.tagged = self.tagged.wrapping_add(1);
         self.tags[(sequence % CHANNEL_DEPTH) as usize] = tag;
         // SAFETY: `RequestDescriptor` consists of atomics; slots begin at a page.
         let descriptor: &RequestDescriptor = unsafe { self.request.atomics(Geometry::slot(sequence)) };

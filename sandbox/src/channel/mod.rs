@@ -10,7 +10,11 @@
 //! region before it sleeps; the worker rings the eventfd at most once for each value of `bell`.
 
 mod daemon_end;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod layout;
+#[cfg(any(test, fuzzing))]
+mod pair;
 mod region;
 mod reply;
 mod request;

@@ -69,7 +69,7 @@ impl WorkerEnd {
     }
 
     /// As if `sequence` requests had been begun and answered.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn start_at(&mut self, sequence: u32) {
         self.begun = sequence;
         self.reply_control().claim.store(u64::from(sequence), Ordering::SeqCst);

@@ -1,36 +1,43 @@
-//! What the notified calls of a function's processes come to: the gates, and everything else a violation.
+//! What the notified calls of a function's processes come to: what `verdict` says they are, done.
 
 use super::Ticket;
 use super::kit::Kit;
 use super::template::{Awaited, Effect, Phase, Signals, Starting, Template, WorkerRecord};
+use super::verdict::{self, Caller, Known, Stage, Verdict, is_fork, judge, to_itself};
 use crate::cgroup::Leaf;
 use crate::channel::{BELL_FD, REPLY_FD, REQUEST_FD};
 use crate::ending::Ending;
 use crate::limits::{MAX_LOAD_MESSAGE, MAX_SIGNALS, WORKER_START_TIMEOUT};
-use crate::policy::{CONTROL_CALL, Control, FORK_FLAGS};
 use crate::sys::{self, Answer, Notification};
 use crate::text;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 impl Template {
-    /// Decides about one notified call.
+    /// Sees to one notified call.
     pub(super) fn notified(&mut self, call: &Notification) -> Effect {
-        let clone = i32::try_from(libc::SYS_clone).unwrap_or(-1);
-        let tgkill = i32::try_from(libc::SYS_tgkill).unwrap_or(-1);
-        match call.number {
-            number if number == clone => self.fork_gate(call),
-            number if number == tgkill => self.signal_gate(call),
-            CONTROL_CALL => match Control::from_argument(call.arguments[0]) {
-                Some(Control::Loaded) => self.loaded(call),
-                Some(Control::LoadFailed) => self.load_failed(call),
-                Some(Control::CheckIn) => self.check_in(call),
-                Some(Control::Ready) => self.ready(call),
-                None => self.violation(call),
-            },
-            _ => self.violation(call),
+        match judge(call, self.known(call)) {
+            Verdict::Violation => self.violation(call),
+            Verdict::Park => self.park(call),
+            Verdict::Signal => self.signal_gate(call),
+            Verdict::Loaded => self.loaded(call),
+            Verdict::LoadFailed { address, length } => self.load_failed(address, length),
+            Verdict::CheckIn => self.check_in(call),
+            Verdict::Ready => self.ready(call),
         }
+    }
+
+    fn known(&self, call: &Notification) -> Known {
+        let caller = match self.workers.get(&call.thread) {
+            _ if call.thread == self.pid => Caller::Template,
+            Some(worker) => Caller::Worker { starting: worker.starting.is_some() },
+            None => Caller::Other,
+        };
+        let waits = |id| sys::notification_valid(self.listener.as_fd(), id);
+        let fork_waits = self.parked_fork.is_some_and(waits);
+        Known { caller, stage: Stage::from(&self.phase), fork_waits, awaited: !self.awaited.is_empty() }
     }
 
     fn answer(&self, call: &Notification, answer: Answer) {
@@ -38,15 +45,7 @@ impl Template {
         let _ = sys::notification_answer(self.listener.as_fd(), call.id, answer);
     }
 
-    fn fork_gate(&mut self, call: &Notification) -> Effect {
-        let serving = matches!(self.phase, Phase::Serving);
-        if call.thread != self.pid
-            || call.arguments[0] != FORK_FLAGS
-            || !serving
-            || self.parked_fork.is_some_and(|id| sys::notification_valid(self.listener.as_fd(), id))
-        {
-            return self.violation(call);
-        }
+    fn park(&mut self, call: &Notification) -> Effect {
         // In place of one that a signal has interrupted, if there was one.
         self.parked_fork = Some(call.id);
         self.let_fork();
@@ -82,9 +81,7 @@ impl Template {
         if call.thread == process {
             signals.main = Some(own);
         }
-        let to = |argument: u64| libc::pid_t::try_from(argument).ok();
-        let itself = (to(call.arguments[0]), to(call.arguments[1])) == (Some(own.0), Some(own.1));
-        if !itself || !sys::notification_valid(self.listener.as_fd(), call.id) {
+        if !to_itself(call, own) || !sys::notification_valid(self.listener.as_fd(), call.id) {
             return self.violation(call);
         }
         self.answer(call, Answer::Continue);
@@ -92,9 +89,6 @@ impl Template {
     }
 
     fn loaded(&mut self, call: &Notification) -> Effect {
-        if call.thread != self.pid || !matches!(self.phase, Phase::Loading(_)) {
-            return self.violation(call);
-        }
         match status_number(self.pid, "Threads:") {
             Ok(1) => {}
             Ok(threads) => {
@@ -114,13 +108,10 @@ impl Template {
         Effect::Loaded
     }
 
-    fn load_failed(&mut self, call: &Notification) -> Effect {
-        if call.thread != self.pid || !matches!(self.phase, Phase::Loading(_)) {
-            return self.violation(call);
-        }
+    fn load_failed(&mut self, address: u64, length: u64) -> Effect {
         // One byte more shows that there was more.
-        let length = usize::try_from(call.arguments[2]).unwrap_or(0).min(MAX_LOAD_MESSAGE + 1);
-        let said = sys::read_process_memory(self.pid, call.arguments[1], length).unwrap_or_default();
+        let length = usize::try_from(length).unwrap_or(0).min(MAX_LOAD_MESSAGE + 1);
+        let said = sys::read_process_memory(self.pid, address, length).unwrap_or_default();
         let why = text::line(&said, MAX_LOAD_MESSAGE);
         // The plugin itself can make this call, about nothing.
         let silent = why.trim().is_empty();
@@ -188,12 +179,9 @@ impl Template {
         Effect::Ready { pid: call.thread, channel: Box::new(channel), took: wanted_at.elapsed() }
     }
 
-    /// The fork that this caller is, if it is one: a child of the template, the main thread of its process,
-    /// and not known yet. An error is the host's and says nothing about the caller.
+    /// The fork that this caller is, who is not known yet, if it is one. An error is the host's and says nothing
+    /// about the caller.
     fn forked(&self, call: &Notification) -> io::Result<Option<OwnedFd>> {
-        if self.workers.contains_key(&call.thread) || call.thread == self.pid {
-            return Ok(None);
-        }
         let pidfd = match sys::pidfd_open(call.thread) {
             Ok(pidfd) => pidfd,
             // A thread that is not its process's first.
@@ -204,8 +192,7 @@ impl Template {
         };
         let info = sys::pidfd_info(pidfd.as_fd())?;
         let valid = sys::notification_valid(self.listener.as_fd(), call.id);
-        let its_own = info.parent == self.pid && info.thread_group == call.thread;
-        Ok((valid && its_own).then_some(pidfd))
+        Ok((valid && is_fork(&info, self.pid, call.thread)).then_some(pidfd))
     }
 
     fn equip(&self, call: &Notification, kit: &Kit) -> io::Result<()> {
@@ -274,18 +261,11 @@ impl Template {
     }
 }
 
-/// A line of `/proc/PID/status`, without its name.
-fn status_field(pid: libc::pid_t, name: &str) -> io::Result<String> {
-    let status = sys::process_file(pid, "status")?;
-    let field = status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-    field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {name}")))
-}
-
-/// The last number of such a line: the only one, or that of the innermost namespace.
+/// The last number of a line of `/proc/PID/status`: the only one, or that of the innermost namespace.
 fn status_number(pid: libc::pid_t, name: &str) -> io::Result<libc::pid_t> {
-    let field = status_field(pid, name)?;
-    let last = field.split_whitespace().last().unwrap_or_default();
-    last.parse().map_err(io::Error::other)
+    let status = fs::read(format!("/proc/{pid}/status"))?;
+    let missing = || io::Error::other(format!("/proc/{pid}/status has no number at {name}"));
+    verdict::status_number(&status, name).ok_or_else(missing)
 }
 
 /// Process and thread id of a thread as it sees them itself.

@@ -4,9 +4,12 @@
 //! checks in and is given its channel; any other call that the policy does not allow is recorded and its
 //! caller killed. Pids come from the kernel, never from the processes.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gates;
 mod kit;
 mod template;
+mod verdict;
 mod watch;
 
 use std::collections::BTreeMap;

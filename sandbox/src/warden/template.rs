@@ -10,7 +10,7 @@ use crate::cgroup::{Leaf, Slot};
 use crate::channel::{DaemonEnd, Geometry};
 use crate::ending::Ending;
 use crate::init::Init;
-use crate::limits::WORKER_START_TIMEOUT;
+use crate::limits::{LEAF_LEFT_OVER, MAX_FREE_LEAVES, WORKER_START_TIMEOUT};
 use crate::spawner::Confined;
 use crate::sys::{self, Answer};
 
@@ -102,8 +102,8 @@ pub(super) struct Template {
     pub(super) starting: VecDeque<(libc::pid_t, Instant)>,
     pub(super) kits: Kits,
     pub(super) slot_oom_kills: u64,
-    /// Leaves whose workers are gone.
-    pub(super) free_leaves: Vec<Leaf>,
+    /// Leaves whose workers are gone, for the longest time first.
+    pub(super) free_leaves: VecDeque<Leaf>,
     pub(super) next_leaf: u64,
 }
 
@@ -171,14 +171,20 @@ impl Template {
             starting: VecDeque::new(),
             kits,
             slot_oom_kills,
-            free_leaves: Vec::new(),
+            free_leaves: VecDeque::new(),
             next_leaf: 0,
         }
     }
 
-    /// A leaf that no worker is in; none at levels without groups.
+    /// A leaf that no worker is in; none at levels without groups. What the last worker had may be counted for a
+    /// while after its end (page tables go after a grace period, its channel when the shard lets go of it), and the
+    /// next must not be ended for it: such a leaf waits.
     pub(super) fn take_leaf(&mut self) -> Option<Leaf> {
-        self.free_leaves.pop().or_else(|| {
+        let free = self.free_leaves.front().is_some_and(|leaf| {
+            self.free_leaves.len() >= MAX_FREE_LEAVES || leaf.usage() <= self.spec.memory / LEAF_LEFT_OVER
+        });
+        let free = if free { self.free_leaves.pop_front() } else { None };
+        free.or_else(|| {
             self.next_leaf += 1;
             self.slot.as_ref().map(|slot| slot.leaf(self.next_leaf))
         })

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::template::{Effect, Phase, Template, WorkerRecord};
+use super::verdict;
 use super::{Command, Event, EventSink, FunctionKey, LoadFailure, StartTimes, WardenSender, Worker};
 use crate::cgroup::{Leaf, Slot};
 use crate::channel::DaemonEnd;
@@ -454,12 +455,5 @@ fn status_of(pidfd: std::os::fd::BorrowedFd<'_>, known: Circumstances) -> Ending
 
 /// Wait status of a process that has ended and is not reaped, as its `stat` gives it.
 fn status_of_zombie(pid: libc::pid_t) -> Option<i32> {
-    let stat = sys::process_file(pid, "stat").ok()?;
-    // Behind the name, which may contain anything: the state, field 3, and the status, field 52.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split_whitespace();
-    if fields.next() != Some("Z") {
-        return None;
-    }
-    fields.nth(48)?.parse().ok()
+    verdict::status_of_zombie(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }

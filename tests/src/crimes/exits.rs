@@ -7,8 +7,8 @@ use super::{Crime, Layer, variant};
 /// How an abort is told.
 pub const ABORTED: &str = "SIGABRT (it aborted)";
 
-/// What the crimes say that are to be ended by their time limit.
-const SHORT: &str = "timeout = \"300ms\"";
+/// What the crimes say that are to be ended by their time limit. A new worker starts in that time on a busy host, too.
+pub(super) const SHORT: &str = "timeout = \"1s\"";
 
 /// Exits with success instead of answering.
 pub const EXITS: Crime = Crime {

@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::http::{get, post};
 
 pub mod calls;
+pub mod channel;
 pub mod exits;
 pub mod filesystem;
 pub mod network;
@@ -89,6 +90,8 @@ const fn variant(deed: &'static str, invoke: Expected, init: Option<Expected>) -
 /// What must come of a crime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
+    /// Answered, and this is the whole body.
+    Answered(&'static str),
     /// Killed for the denied system call of this name.
     Violation(&'static str),
     /// A call fails, and the function lives on; what it says of it behind "refused: ".
@@ -290,6 +293,7 @@ impl Expected {
     pub fn answer(&self, crime: &Crime) -> Answer {
         let answer = |status, outcome, text| Answer { status, outcome, text };
         match self {
+            Self::Answered(what) => answer(200, "completed", (*what).to_owned()),
             Self::Refused(what) => answer(200, "completed", format!("refused: {what}")),
             Self::Committed(what) => answer(200, "completed", format!("committed: {what}")),
             Self::Violation(call) => answer(
@@ -355,7 +359,10 @@ impl Expected {
             Self::Exited(code) => format!("exited with code {code}"),
             // It has something to say, and there is nobody to say it to.
             Self::Refused(_) | Self::Committed(_) | Self::Failed(_) => "exited with code 121".to_owned(),
-            Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) | Self::NotConfined(_) => {
+            Self::Answered(_)
+            | Self::ResponseTooLarge(_)
+            | Self::ProtocolViolation(_)
+            | Self::NotConfined(_) => {
                 unreachable!("nobody answers in the start of a worker")
             }
         }
@@ -373,7 +380,7 @@ impl Expected {
             Self::Exited(code) => format!("its initialisation exited with code {code}"),
             Self::Failed(code) => format!("init returned {code}"),
             Self::NotConfined(why) => format!("could not restrict itself after init: {why}"),
-            Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) => {
+            Self::Answered(_) | Self::ResponseTooLarge(_) | Self::ProtocolViolation(_) => {
                 unreachable!("nobody answers while a plugin is loaded")
             }
         }
@@ -389,6 +396,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Crime> {
         calls::CRIMES,
         resources::CRIMES,
         exits::CRIMES,
+        channel::CRIMES,
     ];
     chapters.into_iter().flatten().copied()
 }

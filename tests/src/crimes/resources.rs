@@ -1,6 +1,7 @@
 //! Crimes 51 to 62: memory, descriptors, output and time.
 
 use super::Expected::{Committed, Fault, NotConfined, OutOfMemory, Refused, Timeout, Violation};
+use super::exits::SHORT;
 use super::{Crime, Layer, variant};
 
 /// How a stack overflow is told.
@@ -85,7 +86,7 @@ pub const STEPS_OVER_THE_GUARD: Crime = Crime {
 pub const FLOODS_ITS_OUTPUT: Crime = Crime {
     number: 57,
     name: "57-stdout-flood",
-    manifest: "timeout = \"300ms\"",
+    manifest: SHORT,
     invoke: Timeout,
     defence: &[Layer::Deadline],
     ..Crime::DEFAULT
@@ -104,7 +105,7 @@ pub const WRITES_WHAT_NOBODY_READS: Crime = Crime {
 pub const LOOPS: Crime = Crime {
     number: 59,
     name: "59-busy-loop",
-    manifest: "timeout = \"300ms\"",
+    manifest: SHORT,
     invoke: Timeout,
     // In init it takes the ten seconds of a load: see `bad_plugins`.
     init: None,
@@ -116,7 +117,7 @@ pub const LOOPS: Crime = Crime {
 pub const SLEEPS: Crime = Crime {
     number: 60,
     name: "60-sleep",
-    manifest: "timeout = \"300ms\"",
+    manifest: SHORT,
     invoke: Timeout,
     defence: &[Layer::Deadline],
     ..Crime::DEFAULT
@@ -126,9 +127,8 @@ pub const SLEEPS: Crime = Crime {
 pub const STOPS: Crime = Crime {
     number: 61,
     name: "61-stop",
-    manifest: "timeout = \"300ms\"",
+    manifest: SHORT,
     invoke: Timeout,
-    variants: &[variant("group", Violation("kill"), Some(Violation("kill")))],
     defence: &[Layer::Deadline],
     ..Crime::DEFAULT
 };

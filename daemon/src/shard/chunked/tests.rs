@@ -2,30 +2,10 @@ use hairtrigger_sandbox::limits::{MAX_TRAILER_FIELDS, MAX_TRAILERS};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::pieces::in_pieces;
 use super::*;
 
-/// Data, trailers, and how many bytes were consumed; `None` for a body that is not complete.
-type Verdict = Result<(Vec<u8>, Option<(Vec<u8>, u32, usize)>), (Vec<u8>, ChunkError)>;
-
-fn in_pieces(input: &[u8], cuts: impl IntoIterator<Item = usize>, limit: u64) -> Verdict {
-    let (mut decoder, mut out, mut at) = (Decoder::default(), Vec::new(), 0);
-    for cut in cuts.into_iter().chain([input.len()]) {
-        match decoder.decode(&input[at..cut.max(at)], &mut out, limit) {
-            Err(error) => return Err((out, error)),
-            Ok(Decoded { consumed, done: true }) => {
-                let (trailers, count) = decoder.trailers();
-                return Ok((out, Some((trailers.to_vec(), count, at + consumed))));
-            }
-            Ok(Decoded { consumed, done: false }) => {
-                assert_eq!(consumed, cut.max(at) - at, "an incomplete body takes all");
-                at += consumed;
-            }
-        }
-    }
-    Ok((out, None))
-}
-
-fn whole(input: impl AsRef<[u8]>) -> Verdict {
+fn whole(input: impl AsRef<[u8]>) -> pieces::Verdict {
     in_pieces(input.as_ref(), [], u64::MAX)
 }
 

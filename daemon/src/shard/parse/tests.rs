@@ -1,70 +1,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::pieces::{Owned, in_pieces, whole, with};
 use super::*;
-
-/// A head without its borrows, to compare.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owned {
-    method: String,
-    path: String,
-    query: Option<String>,
-    version: Version,
-    headers: Vec<(String, Vec<u8>)>,
-    host: Option<Vec<u8>>,
-    body: BodyLength,
-    keep_alive: bool,
-    expect_continue: bool,
-    prefers_text: bool,
-    takes_trailers: bool,
-    head_len: usize,
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-impl From<Head<'_>> for Owned {
-    fn from(head: Head<'_>) -> Self {
-        Self {
-            method: text(head.method),
-            path: text(head.path),
-            query: head.query.map(text),
-            version: head.version,
-            headers: head.headers.iter().map(|(name, value)| (text(name), value.to_vec())).collect(),
-            host: head.host.map(<[u8]>::to_vec),
-            body: head.body,
-            keep_alive: head.keep_alive,
-            expect_continue: head.expect_continue,
-            prefers_text: head.prefers_text,
-            takes_trailers: head.takes_trailers,
-            head_len: head.head_len,
-        }
-    }
-}
-
-type Verdict = Result<Option<Owned>, BadRequest>;
-
-fn with(input: &[u8], progress: &mut Progress) -> Verdict {
-    parse_head(input, &mut HeaderTable::default(), progress).map(|head| head.map(Owned::from))
-}
-
-fn whole(input: &[u8]) -> Verdict {
-    with(input, &mut Progress::default())
-}
-
-/// Gives the input in pieces that end at `cuts`, then whole; stops at the first verdict.
-fn in_pieces(input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Verdict {
-    let mut progress = Progress::default();
-    for cut in cuts {
-        let verdict = with(&input[..cut], &mut progress);
-        if verdict != Ok(None) {
-            assert_eq!(progress, Progress::default(), "progress starts anew after a verdict");
-            return verdict;
-        }
-    }
-    with(input, &mut progress)
-}
 
 fn accept(input: impl AsRef<[u8]>) -> Owned {
     let input = input.as_ref();

@@ -140,9 +140,11 @@ impl Segment {
 }
 
 fn segment(part: &str, last: bool) -> Result<Segment, String> {
+    // It may be anything yet, and a terminal is to show it.
+    let shown = part.escape_debug();
     let Some(wildcard) = part.strip_prefix('{') else {
         if part.contains(['{', '}']) {
-            return Err(format!("have a wildcard for a whole segment: {part} is part of one"));
+            return Err(format!("have a wildcard for a whole segment: {shown} is part of one"));
         }
         if part.is_empty() {
             return if last {
@@ -154,7 +156,7 @@ fn segment(part: &str, last: bool) -> Result<Segment, String> {
         return literal(part);
     };
     let Some(name) = wildcard.strip_suffix('}') else {
-        return Err(format!("have a wildcard for a whole segment: {part} is part of one"));
+        return Err(format!("have a wildcard for a whole segment: {shown} is part of one"));
     };
     if name == "$" {
         return if last {

@@ -313,6 +313,15 @@ fn conflicts() {
     }
 }
 
+/// What is wrong with a route is said to a terminal.
+#[test]
+fn no_refusal_repeats_a_control_character() {
+    for text in ["/a\u{1b}[2J{b", "/{a\u{7}", "/a\u{9b}}", "/{a\n...}/b", "/a\tb", "h\u{1b}/", "G\u{1b}T /"] {
+        let rule = Pattern::parse(text).expect_err("it is no route");
+        assert!(!rule.contains(char::is_control), "{rule:?}");
+    }
+}
+
 /// Routes of few letters, so that they meet often.
 fn route() -> impl Strategy<Value = String> {
     let part = prop_oneof![3 => "[ab]", 2 => Just("{#}".to_owned())];

@@ -177,6 +177,29 @@ fn replies_before_their_requests_are_not_taken() {
     assert_eq!(pair.daemon.take_reply().unwrap_err(), ProtocolViolation("a reply with a foreign tag"));
 }
 
+/// A worker knows every tag that it was given. None of them tells the next.
+#[test]
+fn the_tag_of_a_request_to_come_cannot_be_told() {
+    let mut pair = pair();
+    let (region, read_only) = (forge(&pair), requests(&pair));
+    let mut seen = Vec::new();
+    for _ in 0..CHANNEL_DEPTH / 2 {
+        post(&mut pair.daemon, b"");
+        assert!(pair.worker.claim());
+        seen.push(tag(&read_only, pair.daemon.last_posted()));
+        echo(&mut pair.worker, 0);
+        take(&mut pair.daemon);
+    }
+    let last = seen[seen.len() - 1];
+    let steps: Vec<u64> = seen.windows(2).map(|two| two[1].wrapping_sub(two[0])).collect();
+    assert!(steps.windows(2).all(|two| two[0] != two[1]), "each as far from the one before");
+    let next = pair.daemon.last_posted().wrapping_add(1);
+    flawless(&read_only, &region, next);
+    reply_slot(&region, next).tag.store(last.wrapping_add(steps[0]), Ordering::Relaxed);
+    post(&mut pair.daemon, b"");
+    assert_eq!(pair.daemon.take_reply().unwrap_err(), ProtocolViolation("a reply with a foreign tag"));
+}
+
 #[test]
 fn replies_to_what_was_taken_back_are_not_looked_at() {
     let mut pair = pair();

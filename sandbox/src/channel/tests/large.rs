@@ -10,10 +10,7 @@ const LARGE: usize = 1 << 20;
 const ROOM: Geometry = Geometry { max_request: LARGE as u64, max_response: LARGE as u64 };
 
 fn large_pair() -> Pair {
-    let (daemon, descriptors) = DaemonEnd::create(ROOM).unwrap();
-    let (request, reply) = (descriptors.request.as_fd(), descriptors.reply.as_fd());
-    let worker = WorkerEnd::map(ROOM, request, reply, descriptors.bell.as_raw_fd()).unwrap();
-    Pair { daemon, worker, descriptors }
+    pair_of(ROOM)
 }
 
 fn file(fd: BorrowedFd<'_>) -> std::fs::File {

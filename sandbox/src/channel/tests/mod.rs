@@ -9,129 +9,31 @@ mod wakes;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::Ordering;
 
-use hairtrigger_abi::raw::{Bytes, OK};
+use hairtrigger_abi::raw::OK;
 use proptest::prelude::*;
 
-use super::layout::{ReplyControl, ReplyDescriptor, RequestDescriptor, Verdict};
+use super::layout::ReplyDescriptor;
+use super::pair::*;
 use super::region::Region;
 use super::{DaemonEnd, Geometry, Posted, RequestView, WorkerDescriptors, WorkerEnd};
 use crate::limits::CHANNEL_DEPTH;
-
-const GEOMETRY: Geometry = Geometry { max_request: 40_000, max_response: 50_000 };
-
-/// A channel. The worker's end knows its bell by number only: keep the descriptors where it may ring.
-struct Pair {
-    daemon: DaemonEnd,
-    worker: WorkerEnd,
-    descriptors: WorkerDescriptors,
-}
-
-fn pair() -> Pair {
-    let (daemon, descriptors) = DaemonEnd::create(GEOMETRY).unwrap();
-    let (request, reply) = (descriptors.request.as_fd(), descriptors.reply.as_fd());
-    let worker = WorkerEnd::map(GEOMETRY, request, reply, descriptors.bell.as_raw_fd()).unwrap();
-    Pair { daemon, worker, descriptors }
-}
-
-/// A channel that has served `sequence` requests; 0, or many.
-fn pair_at(sequence: u32) -> Pair {
-    let mut pair = pair();
-    pair.daemon.start_at(sequence);
-    pair.worker.start_at(sequence);
-    if sequence != 0 {
-        // Every slot holds the reply that it was used for last. One never used would look as if it held the
-        // reply to request 0, which comes again when the numbers wrap.
-        let region = forge(&pair);
-        for back in 0..CHANNEL_DEPTH {
-            let used = sequence.wrapping_sub(back);
-            reply_slot(&region, used).sequence.store(used, Ordering::Release);
-        }
-    }
-    pair
-}
 
 /// Sequence numbers to start at: the first, and some from which they soon wrap.
 fn start() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), u32::MAX - 200..=u32::MAX]
 }
 
-fn reply_slot(region: &Region, sequence: u32) -> &ReplyDescriptor {
-    // SAFETY: `ReplyDescriptor` consists of atomics; slots begin at a page.
-    unsafe { region.atomics(Geometry::slot(sequence)) }
+const GEOMETRY: Geometry = Geometry { max_request: 40_000, max_response: 50_000 };
+
+fn pair() -> Pair {
+    pair_of(GEOMETRY)
 }
 
-fn reply_control(region: &Region) -> &ReplyControl {
-    // SAFETY: `ReplyControl` consists of atomics and lies at the start of a page.
-    unsafe { region.atomics(0) }
-}
-
-/// A second map of the reply region, as a hostile worker has it.
-fn forge(pair: &Pair) -> Region {
-    Region::map(pair.descriptors.reply.as_fd(), GEOMETRY.reply_region(), true).unwrap()
-}
-
-/// The tag of the request, as the worker can read it.
-fn tag(requests: &Region, sequence: u32) -> u64 {
-    // SAFETY: `RequestDescriptor` consists of atomics; slots begin at a page.
-    let slot: &RequestDescriptor = unsafe { requests.atomics(Geometry::slot(sequence)) };
-    slot.tag.load(Ordering::Relaxed)
-}
-
-fn requests(pair: &Pair) -> Region {
-    Region::map(pair.descriptors.request.as_fd(), GEOMETRY.request_region(), false).unwrap()
-}
-
-/// Writes a flawless, empty reply.
-fn flawless(requests: &Region, region: &Region, sequence: u32) {
-    let slot = reply_slot(region, sequence);
-    slot.verdict.store(Verdict::Returned as u32, Ordering::Relaxed);
-    slot.tag.store(tag(requests, sequence), Ordering::Relaxed);
-    slot.body_len.store(0, Ordering::Relaxed);
-    slot.result.store(0, Ordering::Relaxed);
-    slot.status.store(200, Ordering::Relaxed);
-    slot.headers_len.store(0, Ordering::Relaxed);
-    slot.header_count.store(0, Ordering::Relaxed);
-    slot.in_slab.store(0, Ordering::Relaxed);
-    slot.trailer_count.store(0, Ordering::Relaxed);
-    slot.sequence.store(sequence, Ordering::Release);
-}
-
-fn view(body: &[u8]) -> RequestView<'_> {
-    RequestView {
-        method: b"POST",
-        path: b"/",
-        query: b"",
-        headers: b"",
-        header_count: 0,
-        trailer_count: 0,
-        body,
-        invocation: b"0123456789abcdef0123456789abcdef",
-        deadline_ns: 7,
-        timed: false,
-    }
-}
-
-fn bytes(of: Bytes) -> Vec<u8> {
-    // SAFETY: the request region stays mapped and unchanged while its reader is used.
-    unsafe { std::slice::from_raw_parts(of.data, of.len) }.to_vec()
-}
-
-/// Begins the next request, which must wait, and answers it with its own body, padded by a letter to at
-/// least `length` bytes. Returns the body and whether the reply took the slab.
-fn echo(worker: &mut WorkerEnd, length: usize) -> (Vec<u8>, bool) {
-    let (reader, mut reply) = worker.parts();
-    let request = reader.view(&mut Vec::new());
-    let body = bytes(request.body);
-    let mut answer = body.clone();
-    answer.resize(length.max(body.len()), b'x');
-    let to = reply.reserve(answer.len());
-    assert!(!to.is_null());
-    // SAFETY: `reserve` has given this much room.
-    unsafe { std::ptr::copy_nonoverlapping(answer.as_ptr(), to, answer.len()) };
-    assert_eq!(reply.commit(answer.len()), OK);
-    let used_slab = reply.publish(0);
-    worker.published(used_slab);
-    (body, used_slab)
+/// A channel that has served `sequence` requests; 0, or many.
+fn pair_at(sequence: u32) -> Pair {
+    let mut pair = pair();
+    start_at(&mut pair, sequence);
+    pair
 }
 
 /// Takes a reply that must be there and returns its body.

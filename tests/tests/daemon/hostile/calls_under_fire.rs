@@ -46,7 +46,7 @@ fn allowed_calls_with_hostile_arguments_harm_nobody_else() {
     });
     let half = Duration::from_secs(seconds) / 2;
     let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1").add("fire", &own("fire"), MANIFEST);
+    home.add(NEIGHBOUR, &echo(), NEIGHBOURS_MANIFEST).add("fire", &own("fire"), MANIFEST);
     let daemon = home.start();
     let neighbour = Neighbour::of(&daemon);
     let kernel = kernel_log();

@@ -101,7 +101,7 @@ fn hanging_is_bounded_wherever_it_happens() {
         ("in-start", At::Start, unready),
     ];
     let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    home.add(NEIGHBOUR, &echo(), NEIGHBOURS_MANIFEST);
     let daemon = home.start();
     let neighbour = Neighbour::of(&daemon);
     thread::scope(|scope| {
@@ -138,7 +138,7 @@ fn hanging_is_bounded_wherever_it_happens() {
 fn crashes_in_a_row_are_held_back() {
     let (loading, forking) = ("in-init", "in-fork");
     let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    home.add(NEIGHBOUR, &echo(), NEIGHBOURS_MANIFEST);
     let daemon = home.start();
     CRASHES.deploy_for_load(&home, loading, &FIRST, At::Init, &daemon);
     CRASHES.deploy_for_load(&home, forking, &FIRST, At::Fork, &daemon);

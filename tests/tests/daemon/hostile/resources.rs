@@ -50,7 +50,7 @@ fn a_flood_is_cut_and_counted() {
     assert!(lines.contains(&long), "a line that is too long");
     let passed = lines.iter().filter_map(|line| line.strip_prefix(&own)).filter(|line| line.is_empty());
     let passed = passed.count() * LOG_LINE_COST;
-    // 300 ms are one second's room, or two halves.
+    // What is passed on in the second that it has, and in the one that may begin in it.
     assert!((1..=2 * MAX_OUTPUT).contains(&passed), "{passed} bytes of empty lines were passed on");
     daemon.stop();
 }
@@ -109,6 +109,11 @@ fn a_busy_function_gets_its_share_and_no_more() {
     home.add("probe", &own("probe"), "cpu = 0.2\nconcurrency.provisioned = 2\nconcurrency.max = 2");
     let daemon = home.start();
     let workers = daemon.await_workers("probe", 2);
+    // However busy the host is: it is the limit that is to hold it, and not the others.
+    let group = home.groups.of("cpu", daemon.template("probe").pid);
+    for group in group.ancestors().take_while(|group| home.groups.all().iter().any(|own| own == group)) {
+        fs::write(group.join("cpu.shares"), "262144").expect("a group has shares");
+    }
     let used = || -> u64 { workers.iter().map(processor_time_ms).sum() };
     let before = used();
     let mut connections = [daemon.connect(), daemon.connect()];
@@ -120,7 +125,7 @@ fn a_busy_function_gets_its_share_and_no_more() {
     }
     let used = used() - before;
     // Of 1 s on each of two cores: 200 ms, and what is left of a period at either end.
-    assert!((1..300).contains(&used), "{used} ms of processor time");
+    assert!((50..300).contains(&used), "{used} ms of processor time");
     daemon.stop();
 }
 
@@ -129,4 +134,32 @@ fn processor_time_ms(process: &Process) -> u64 {
     let text = process.read("schedstat");
     let nanoseconds: u64 = text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number");
     nanoseconds / 1_000_000
+}
+
+/// Of crime 53: what the kernel still counts of a worker that it has ended is not the next worker's.
+#[test]
+fn the_next_worker_does_not_pay_for_the_one_before() {
+    const ROUNDS: usize = 20;
+    let home = Home::new();
+    FILLS_THE_KERNEL.deploy(&home);
+    let daemon = home.start();
+    let name = FILLS_THE_KERNEL.name;
+    let group = || {
+        daemon.await_own_groups(name);
+        home.groups.of("memory", daemon.await_workers(name, 1)[0].pid)
+    };
+    let mut connection = daemon.connect();
+    let mut moved = 0;
+    for _ in 0..ROUNDS {
+        let before = group();
+        let answer = connection.get(&format!("/{name}/tables"));
+        assert_eq!((answer.status, &answer.json()["outcome"]), (502, &"out_of_memory".into()));
+        assert_fine(&FILLS_THE_KERNEL, &mut connection);
+        moved += usize::from(group() != before);
+    }
+    // Its page tables go after a grace period; the next worker is there sooner, almost always.
+    assert!(moved > 0, "each worker was put where the one before had filled everything");
+    let groups = home.groups.all().len();
+    assert!(groups < ROUNDS, "{groups} groups: they are used again");
+    daemon.stop();
 }

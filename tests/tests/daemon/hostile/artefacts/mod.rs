@@ -24,7 +24,7 @@ const MANIFEST: &str = "timeout = \"250ms\"\n[concurrency]\nprovisioned = 0\nmax
 /// gone, there is what was there before.
 fn beside_the_neighbour(deed: impl FnOnce(&Daemon<'_>)) {
     let home = Home::new();
-    home.add(NEIGHBOUR, &echo(), "concurrency.max = 1");
+    home.add(NEIGHBOUR, &echo(), NEIGHBOURS_MANIFEST);
     let daemon = home.start();
     let neighbour = Neighbour::of(&daemon);
     thread::scope(|scope| {
@@ -65,8 +65,12 @@ fn remove_all(home: &Home) {
         }
     }
     reload(home);
-    while let left @ 2.. = versions(home).len() {
-        eventually("one less", || (versions(home).len() < left).then_some(()));
+    let mut left = versions(home).len();
+    while left > 1 {
+        // What is left when it becomes no less, is told.
+        let fewer = |now: &[Value]| if now.len() < left { Vec::new() } else { now.to_vec() };
+        eventually_equal("one less", &Vec::new(), || fewer(&versions(home)));
+        left = versions(home).len();
     }
 }
 
