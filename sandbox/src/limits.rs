@@ -249,6 +249,11 @@ pub const MAX_CGROUP_NAME: usize = 64;
 /// Signals that a process of a function may send to itself in its life: `abort` needs one, and each is
 /// decided by the warden's one thread.
 pub const MAX_SIGNALS: u32 = 64;
+/// So often in [`IDLE_LOOKS_WINDOW`] the warden's one thread looks at all threads of a process only to refuse one more, or
+/// looks up which thread asks about processors; what comes on top is refused without a look.
+pub const MAX_IDLE_LOOKS: u32 = 64;
+/// See [`MAX_IDLE_LOOKS`].
+pub const IDLE_LOOKS_WINDOW: Duration = Duration::from_secs(1);
 /// What a worker's `oom_score_adj` is, so that a host out of memory ends workers before what they depend on.
 pub const WORKER_OOM_SCORE_ADJ: i32 = 500;
 /// Parked runners that are kept ready.

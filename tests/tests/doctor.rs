@@ -217,7 +217,7 @@ fn as_root_every_confinement_holds_here() {
         [&json!(false); 2]
     );
     let steps = report["runners"][0]["steps"].as_array().expect("an array of steps");
-    assert_eq!(steps.len(), 17);
+    assert_eq!(steps.len(), 18);
     assert!(steps.iter().all(|step| step["state"] == "holds"), "{steps:?}");
     let facts = &report["facts"];
     assert_eq!(facts["kernel"], fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());

@@ -183,7 +183,11 @@ pub const POLICY: &[Entry] = &[
     entry(libc::SYS_writev, Allow, "as write"),
     entry(libc::SYS_lseek, Allow, "open descriptors only"),
     entry(libc::SYS_close, Allow, "gives descriptors back"),
-    entry(libc::SYS_close_range, Allow, "gives descriptors back"),
+    entry(
+        libc::SYS_close_range,
+        AllowIf(&[&[masked(2, libc::CLOSE_RANGE_UNSHARE as u64, 0)]]),
+        "gives descriptors back; no table of its own for a thread, in which the limit of descriptors would count anew",
+    ),
     entry(libc::SYS_fstat, Allow, "open descriptors only"),
     entry(libc::SYS_openat, Allow, "the loader; landlock grants libraries and the function's directory"),
     entry(
@@ -266,9 +270,8 @@ pub const POLICY: &[Entry] = &[
             &[is(0, libc::PR_SET_DUMPABLE as u64), is(1, 0)],
             &[is(0, libc::PR_SET_MDWE as u64)],
             &[is(0, libc::PR_SET_PDEATHSIG as u64), is(1, libc::SIGKILL as u64)],
-            &[is(0, 0x5356_4d41)],
         ]),
-        "names for threads and memory; undumpable; no new executable memory; to die with its parent",
+        "names for threads; undumpable; no new executable memory; to die with its parent",
     ),
     entry(
         libc::SYS_seccomp,
@@ -303,6 +306,11 @@ pub const POLICY: &[Entry] = &[
         libc::SYS_mmap,
         RefuseIf(&[&[masked(3, MAP_TYPE, DROPPABLE)]]),
         "the C library's random numbers (2.41); it falls back to the call",
+    ),
+    entry(
+        libc::SYS_prctl,
+        RefuseIf(&[&[is(0, libc::PR_SET_VMA as u64)]]),
+        "names for memory, which allocators give and do without; the kernel counts them as nobody's",
     ),
     entry(libc::SYS_sysinfo, Refuse, "the host's memory and load are not the function's to know"),
     entry(libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::gates::own_ids;
 use super::template::{Effect, Phase, Template};
 use super::verdict;
-use crate::limits::THREAD_START;
+use crate::limits::{IDLE_LOOKS_WINDOW, MAX_IDLE_LOOKS, THREAD_START};
 use crate::sys::{self, Answer, Notification};
 use std::os::fd::AsFd;
 
@@ -19,6 +19,8 @@ pub(super) struct ThreadStarts {
     under_way: Vec<(libc::pid_t, Instant)>,
     /// The threads that there were at the last look, in order.
     seen: Vec<libc::pid_t>,
+    /// Since when, and how often, the warden has looked for nothing.
+    idle: Option<(Instant, u32)>,
 }
 
 impl ThreadStarts {
@@ -41,6 +43,19 @@ impl ThreadStarts {
         count
     }
 
+    /// Counts a look that comes to nothing for the function: a start that is refused, a question about processors.
+    fn looked_in_vain(&mut self, now: Instant) {
+        let (_, count) = self.idle.get_or_insert((now, 0));
+        *count += 1;
+    }
+
+    /// Whether there have been so many of those that the next call is refused without a look: each costs the warden,
+    /// who is everybody's, far more than the call costs its caller.
+    fn tires(&mut self, now: Instant) -> bool {
+        self.idle.take_if(|(since, _)| now.saturating_duration_since(*since) >= IDLE_LOOKS_WINDOW);
+        self.idle.is_some_and(|(_, count)| count >= MAX_IDLE_LOOKS)
+    }
+
     fn let_through(&mut self, caller: libc::pid_t, now: Instant) {
         self.under_way.push((caller, now));
     }
@@ -56,6 +71,11 @@ impl Template {
             None if process == self.pid && loading => &mut self.thread_starts,
             None => return self.violation(call),
         };
+        let now = Instant::now();
+        if starts.tires(now) {
+            self.answer(call, Answer::Fail(libc::EAGAIN));
+            return Effect::None;
+        }
         let threads = match threads_of(process) {
             Ok(threads) => threads,
             Err(error) => {
@@ -71,7 +91,6 @@ impl Template {
         if !sys::notification_valid(self.listener.as_fd(), call.id) {
             return Effect::None;
         }
-        let now = Instant::now();
         let most = usize::try_from(self.spec.grants.threads).unwrap_or(usize::MAX);
         let mut count = starts.count(threads, call.thread, now);
         if count > most {
@@ -82,6 +101,7 @@ impl Template {
             starts.let_through(call.thread, now);
             Answer::Continue
         } else {
+            starts.looked_in_vain(now);
             // What the kernel says at its own limits, so that libraries know it.
             Answer::Fail(libc::EAGAIN)
         };
@@ -92,9 +112,18 @@ impl Template {
     /// Which processors a thread may run on. OpenMP asks for the calling one, by its number; of others nothing is
     /// said.
     pub(super) fn affinity_gate(&mut self, call: &Notification) -> Effect {
-        let answer = match own_ids(call.thread) {
-            Ok((_, own)) if libc::pid_t::try_from(call.arguments[0]) == Ok(own) => Answer::Continue,
-            Ok(_) | Err(_) => Answer::Fail(libc::EACCES),
+        let Ok(process) = self.process_of(call.thread) else { return self.violation(call) };
+        let starts = match self.workers.get_mut(&process) {
+            Some(worker) => &mut worker.threads,
+            None => &mut self.thread_starts,
+        };
+        let now = Instant::now();
+        let tired = starts.tires(now);
+        starts.looked_in_vain(now);
+        let own = if tired { None } else { own_ids(call.thread).ok() };
+        let answer = match own {
+            Some((_, own)) if libc::pid_t::try_from(call.arguments[0]) == Ok(own) => Answer::Continue,
+            Some(_) | None => Answer::Fail(libc::EACCES),
         };
         if sys::notification_valid(self.listener.as_fd(), call.id) {
             self.answer(call, answer);
@@ -122,6 +151,17 @@ fn threads_of(process: libc::pid_t) -> io::Result<Vec<libc::pid_t>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_refused_over_and_over_is_not_looked_at_for_a_while() {
+        let (mut starts, now) = (ThreadStarts::default(), Instant::now());
+        for _ in 0..MAX_IDLE_LOOKS {
+            assert!(!starts.tires(now));
+            starts.looked_in_vain(now);
+        }
+        assert!(starts.tires(now) && starts.tires(now + IDLE_LOOKS_WINDOW / 2));
+        assert!(!starts.tires(now + IDLE_LOOKS_WINDOW), "and then again");
+    }
 
     #[test]
     fn a_start_under_way_counts_until_it_is_seen() {

@@ -124,7 +124,7 @@ fn mistakes() {
         ("connect = [0]", "3:12: connect must be TCP ports from 1 to 65535; found 0."),
         (
             "connect = [65536, '1']",
-            "3:12: connect must be TCP ports from 1 to 65535; found 65536.\n 3:19: connect \
+            "3:12: connect must be TCP ports from 1 to 65535; found 65536.\n3:19: connect \
           must be TCP ports from 1 to 65535; found \"1\".",
         ),
     ] {

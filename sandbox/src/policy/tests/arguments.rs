@@ -87,6 +87,7 @@ pub(super) const ARGUMENTS: &[Argument] = &[
         MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE,
         MADV_NOHUGEPAGE, MADV_DONTDUMP,
     ])]),
+    argument(libc::SYS_close_range, 2, "flags", Int, &[Flag(2, "CLOSE_RANGE_UNSHARE")]),
     argument(libc::SYS_openat, 2, "flags", Int, flags![O_PATH]),
     argument(libc::SYS_newfstatat, 3, "flags", Int, flags![AT_EMPTY_PATH]),
     argument(libc::SYS_renameat2, 4, "flags", Int, &[Flag(1, "RENAME_NOREPLACE")]),
