@@ -260,6 +260,7 @@ impl Rest {
         // One end of the channel of each worker, and both of those that wait for a worker.
         let regions = workers + 2 * SPARE_CHANNELS * functions;
         let expected = [
+            ("ht-janitor", 1),
             ("ht-init", functions + 1),
             ("ht-template", functions + 1),
             ("ht-worker", workers),
