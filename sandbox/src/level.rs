@@ -30,6 +30,14 @@ impl Level {
         }
     }
 
+    /// Whether a runner has, until it takes them away, the capabilities that confine: as root, or within a user namespace.
+    pub(crate) fn has_capabilities(self) -> bool {
+        match self {
+            Self::Full | Self::Userns => true,
+            Self::Bare => false,
+        }
+    }
+
     /// What level *full* promises and this one does not keep: a sentence each, without its stop.
     pub fn not_enforced(self) -> &'static [&'static str] {
         const MEMORY: &str = "memory is held by a resource limit and no control group: a worker at its limit sees \

@@ -256,6 +256,10 @@ pub const MAX_IDLE_LOOKS: u32 = 64;
 pub const IDLE_LOOKS_WINDOW: Duration = Duration::from_secs(1);
 /// What a worker's `oom_score_adj` is, so that a host out of memory ends workers before what they depend on.
 pub const WORKER_OOM_SCORE_ADJ: i32 = 500;
+/// How long the spawner has nothing to do before it makes a runner in advance.
+pub const PARK_IDLE: Duration = Duration::from_millis(1);
+/// How long after one that could not be made.
+pub const PARK_AGAIN: Duration = Duration::from_secs(1);
 /// Parked runners that are kept ready.
 pub const PARKED_RUNNERS: usize = 1;
 /// First uid of the default range; it is the ns-inits', the following are the functions'.

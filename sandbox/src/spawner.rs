@@ -10,14 +10,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cgroup::{Slot, SlotLimits};
 use crate::init::Init;
 use crate::layers::{self, Layer};
 use crate::level::Level;
 use crate::limits::{
-    DATA_SLACK, FUNCTION_STACK, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT, TEMPLATE_MEMORY,
+    DATA_SLACK, FUNCTION_STACK, PARK_AGAIN, PARK_IDLE, PARKED_RUNNERS, RUNNER_DATA, SETUP_TIMEOUT,
+    TEMPLATE_MEMORY,
 };
 use crate::runner::RUNNER_NAME;
 use crate::setup::{Assignment, FromRunner, SETUP_FD, Setup, ToRunner};
@@ -102,9 +103,9 @@ impl Spawner {
 
     /// Serves until told to stop, and then keeps its place for the sake of the ns-inits.
     pub(crate) fn run(mut self, requests: Receiver<SpawnRequest>) {
+        // Between requests there is time to make the next runner.
+        let mut idle = PARK_IDLE;
         loop {
-            // Between requests there is time to make the next runner.
-            let idle = Duration::from_millis(1);
             let request = if self.parked.len() < PARKED_RUNNERS {
                 requests.recv_timeout(idle)
             } else {
@@ -113,18 +114,12 @@ impl Spawner {
             match request {
                 Ok(SpawnRequest::Load(spec)) => self.load(*spec),
                 Ok(SpawnRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => match self.park(Network::Own) {
-                    Ok(parked) => self.parked.push_back(parked),
-                    // The next load meets the same failure and reports it to somebody who waits.
-                    Err(_) => {
-                        if let Ok(request) = requests.recv() {
-                            match request {
-                                SpawnRequest::Load(spec) => self.load(*spec),
-                                SpawnRequest::Stop => break,
-                            }
-                        }
-                    }
-                },
+                Err(RecvTimeoutError::Timeout) => {
+                    let parked = self.park(Network::Own);
+                    // A load that comes before the next try meets the same failure and reports it to somebody who waits.
+                    idle = if parked.is_ok() { PARK_IDLE } else { PARK_AGAIN };
+                    self.parked.extend(parked);
+                }
             }
         }
         for parked in self.parked.drain(..) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long any read or write may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 

@@ -183,6 +183,7 @@ fn column(off: Off) -> Vec<(String, String)> {
     let mut command = Command::new(artefacts::daemon());
     command.arg("serve").arg("--config").arg(home.config()).env(VARIABLE, off.map_or("", name));
     let daemon = Daemon::start_by(&home, command);
+    assert_switched(&daemon, off);
     let mut rows = Vec::new();
     for crime in crimes {
         for deed in crime.deeds() {
@@ -242,5 +243,30 @@ fn seen(answer: &Response) -> String {
             .map_or_else(String::new, |(_, what)| what.to_owned()),
         Some(outcome) => outcome.replace('_', " "),
         None => format!("status {}", answer.status),
+    }
+}
+
+/// That what is off is off, and nothing else, as the kernel shows it of a worker: a switch that did nothing would make
+/// the others look as good as it. Of landlock and of deadlines the kernel shows nothing.
+fn assert_switched(daemon: &Daemon<'_>, off: Off) {
+    let family = daemon.tree();
+    let worker =
+        family.iter().find(|process| process.name() == "ht-worker").expect("a worker is provisioned");
+    let filters: u32 = worker.status("Seccomp_filters").parse().expect("a number");
+    let namespaces = worker.namespace("net") != daemon.process.namespace("net");
+    let files = worker.read("limits");
+    let limited = files.lines().any(|line| line.starts_with("Max open files") && line.contains(" 64 "));
+    let template =
+        family.iter().find(|process| process.name() == "ht-template").expect("it was forked from one");
+    let grouped = template.read("cgroup").contains(daemon.home.groups.name());
+    let seen = [
+        (Layer::Seccomp, filters > 1),
+        (Layer::Namespaces, namespaces),
+        (Layer::Uid, worker.uid() != Some(0)),
+        (Layer::Groups, grouped),
+        (Layer::Limits, limited),
+    ];
+    for (layer, on) in seen {
+        assert_eq!(on, off != Some(layer), "{} with {} off", name(layer), off.map_or("nothing", name));
     }
 }

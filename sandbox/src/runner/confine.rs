@@ -77,7 +77,7 @@ pub(super) fn confine(assignment: &Assignment, programs: &Programs, setup: &Setu
     // Only now: as an ordinary user the spawner could not have taken the listener from an undumpable
     // process. Without a user namespace the warden could not read, either, why a plugin was refused: there
     // `template::serve` takes this step, after the plugin's initialisation.
-    if level.has_namespaces() {
+    if level.has_capabilities() {
         not_dumpable().step(Step::NotDumpable)?;
     }
     Ok(())
@@ -147,7 +147,7 @@ pub(crate) fn limit_resources(data: u64, file_size: u64, processes: Option<u64>)
 /// Every capability from the bounding and the ambient set. Without namespaces there is no power to change the
 /// former, nor a capability to lose: what it could bring back is kept away by no_new_privs.
 pub(crate) fn drop_capabilities(level: Level) -> io::Result<()> {
-    let bounding = if level.has_namespaces() { 0..64 } else { 0..0 };
+    let bounding = if level.has_capabilities() { 0..64 } else { 0..0 };
     for capability in bounding {
         // SAFETY: takes no pointers.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };

@@ -105,7 +105,7 @@ fn serve(assignment: &Assignment, programs: &Programs) -> ! {
 /// descriptor for the domain ends here, where the reason can be told, and not in its workers.
 fn restrict_after_init(programs: &Programs, assignment: &Assignment) -> io::Result<RulesetCreated> {
     let domain = landlock::working(&assignment.grants)?;
-    if !assignment.level.has_namespaces() {
+    if !assignment.level.has_capabilities() {
         // Until now the warden might have had to read why the plugin was refused.
         not_dumpable()?;
     }

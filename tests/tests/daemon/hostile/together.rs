@@ -1,11 +1,21 @@
 //! All crimes at the same time, and what is left of many.
 
+use hairtrigger_tests::crimes::channel;
+
 use super::*;
 
-/// Crimes that are over at once, whichever of their deeds it is.
+/// Crimes of which it can be said in advance what will come of each deed: not a race, and not what depends on who asked
+/// the same worker before. Those have tests of their own.
+fn certain() -> impl Iterator<Item = &'static Crime> {
+    let uncertain = [&channel::DOUBLE_FETCH, &channel::REPLAY, &channel::TOO_EARLY, &channel::JUMPS]
+        .map(|crime| crime.number);
+    catalogue().filter(move |crime| !uncertain.contains(&crime.number))
+}
+
+/// Those of them that are over at once, whichever of their deeds it is.
 fn quick() -> impl Iterator<Item = &'static Crime> {
     let quick = |deed: Variant| !matches!(deed.invoke, Expected::Timeout | Expected::OutOfMemory);
-    catalogue().filter(move |crime| crime.deeds().all(quick))
+    certain().filter(move |crime| crime.deeds().all(quick))
 }
 
 /// Commits a deed once, and checks what came of it. So many processes end and begin on two cores that a crime with
@@ -29,12 +39,12 @@ fn all_crimes_beside_ten_thousand_right_answers() {
     const ANSWERS: usize = 10_000;
     let home = Home::new();
     home.add(NEIGHBOUR, &echo(), "");
-    catalogue().for_each(|crime| crime.deploy(&home));
+    certain().for_each(|crime| crime.deploy(&home));
     let daemon = home.start();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let _ends = Ends(&done);
-        let crimes: Vec<&Crime> = catalogue().collect();
+        let crimes: Vec<&Crime> = certain().collect();
         let criminals: Vec<_> = (0..CRIMINALS)
             .map(|criminal| {
                 let (daemon, done) = (&daemon, &done);
