@@ -77,13 +77,14 @@ impl Home {
 
     /// Deploys a function: a copy of `plugin`, and a manifest of its name, its library and `rest`.
     pub fn add(&self, name: &str, plugin: &Path, rest: &str) -> &Self {
-        let manifest = format!("name = \"{name}\"\nlibrary = \"{name}.so\"\n{rest}\n");
-        let folder = self.add_manifest(name, &manifest);
-        // A plugin that is served must not change: a new one is put into its place.
+        let folder = self.folder_of(name);
+        // A plugin that is served must not change: a new one is put into its place. Before its manifest, which a reload
+        // that goes on meanwhile may read.
         let (fresh, place) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.so")));
         fs::copy(plugin, &fresh)
             .unwrap_or_else(|error| panic!("{} cannot be copied: {error}", plugin.display()));
         fs::rename(fresh, place).expect("a file can be renamed");
+        self.add_manifest(name, &format!("name = \"{name}\"\nlibrary = \"{name}.so\"\n{rest}\n"));
         self
     }
 
@@ -98,13 +99,21 @@ impl Home {
         self.add(name, plugin, &rest.join("\n"))
     }
 
-    /// Writes a manifest alone; returns its directory.
+    /// Writes a manifest alone, all of it at once; returns its directory.
     pub fn add_manifest(&self, name: &str, manifest: &str) -> PathBuf {
+        let folder = self.folder_of(name);
+        let fresh = folder.join("function.toml.new");
+        fs::write(&fresh, manifest).expect("a file can be written");
+        fs::rename(fresh, folder.join("function.toml")).expect("a file can be renamed");
+        folder
+    }
+
+    /// The directory of a function, made if it is not there.
+    fn folder_of(&self, name: &str) -> PathBuf {
         let folder = self.functions().join(name);
         fs::create_dir_all(&folder).expect("a directory can be made");
         // The function's uid must be able to read it, whatever the umask.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("a mode can be set");
-        fs::write(folder.join("function.toml"), manifest).expect("a file can be written");
         folder
     }
 
