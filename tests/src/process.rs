@@ -140,7 +140,7 @@ pub fn tree(root: i32) -> Vec<Process> {
     family
 }
 
-/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than [`PATIENCE`].
+/// Waits for what no event tells of, looking every few milliseconds; fails when it takes longer than `PATIENCE`.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
