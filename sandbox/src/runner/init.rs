@@ -5,7 +5,7 @@
 //! does, it kills the template's process group. No process of a function can leave that group or signal the
 //! guardian: the calls for both are violations.
 
-use std::io;
+use std::io::{self, Read};
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
@@ -38,16 +38,23 @@ pub(super) fn run() -> ! {
     }
     // SAFETY: takes no pointers and cannot fail.
     let own_pid = unsafe { libc::getpid() };
+    // Closed by `lock_down`, for which the template waits: the dialogue that it goes on with ends in the closing of the
+    // setup socket, and this process must not take that for the daemon's death.
+    let Ok((mut waits, locks)) = io::pipe() else { exit(EXIT_SETUP) };
     // SAFETY: this process has one thread, so the child has all of it.
     match unsafe { libc::fork() } {
         -1 => exit(EXIT_SETUP),
         0 => {
+            drop(locks);
+            let _ = waits.read(&mut [0]);
+            drop(waits);
             if !level.has_namespaces() {
                 leave_guardian(own_pid);
             }
             template::run(setup)
         }
         template => {
+            std::mem::forget((waits, locks));
             if lock_down(&setup, level, uid).is_err() {
                 exit(EXIT_SETUP);
             }
@@ -108,7 +115,8 @@ fn lock_down(setup: &Setup, level: Level, uid: Option<u32>) -> io::Result<()> {
             exit(EXIT_SETUP);
         }
     }
-    // SAFETY: this process uses no descriptor from here on; `setup` is never dropped, since it exits.
+    // SAFETY: this process uses no descriptor from here on; `setup` is never dropped, since it exits, and the pipe is
+    // forgotten.
     unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
     compile::install(&filter(level).map_err(io::Error::other)?, false)?;
     Ok(())

@@ -82,7 +82,7 @@ fn an_old_version_finishes_what_it_has() {
     let daemon = home.start();
     let mut busy: Vec<_> = (0..6).map(|_| daemon.connect()).collect();
     for connection in &mut busy {
-        connection.send(get("/probe/sleep?700"));
+        connection.send(get("/probe/sleep?2000"));
     }
     // Two are under way, four wait; one of them is answered when all are in the shards.
     busy[0].receive();
