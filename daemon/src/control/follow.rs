@@ -1,6 +1,7 @@
 //! What the control thread does while the daemon runs: it follows what becomes of functions, does what is
 //! wished of it, and ends the shards when it is told to.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::command::{Command, NotReplaced, Wishes};
 use super::holds::{self, Holds};
 use super::listener::Listeners;
 use super::log::Log;
+use super::output::Followed;
 use super::registry::Deployed;
 use super::reload::{Reading, Reloads};
 use super::versions::{Done, Effect, Versions};
@@ -62,6 +64,8 @@ pub(super) struct Control<'c> {
     pub(super) front: &'c dyn Front,
     pub(super) log: &'c Log,
     pub(super) holds: Holds,
+    /// The output of templates that load.
+    pub(super) loading: HashMap<u32, Followed>,
 }
 
 impl Control<'_> {
@@ -122,7 +126,7 @@ impl Control<'_> {
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
-                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log.clone());
+                        output::follow(name.into(), output.pipe, deployed.mark_output, self.log);
                     }
                 }
                 (record, lost) = next_record(records.as_deref()) => {
@@ -174,18 +178,25 @@ impl Control<'_> {
     /// Something became of a function in the sandbox.
     fn happened(&mut self, event: Event, again: &UnboundedSender<u32>) {
         match event {
+            Event::Loading { function, output } => {
+                let Some(deployed) = self.versions.deployed(function) else { return };
+                let name = deployed.manifest.name.as_str();
+                self.loading
+                    .extend(output::follow(name.into(), output, false, self.log).map(|f| (function, f)));
+            }
             Event::Loaded { function, took, .. } => {
+                self.loading.remove(&function);
                 self.holds.loaded(function, Instant::now());
                 if let Some(deployed) = self.versions.deployed(function) {
                     self.log.event(self.front.loaded(deployed, took));
                 }
                 self.versions.loaded(function);
             }
-            Event::LoadFailed { function, failure, output } => {
-                let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
-                if let Some(pipe) = output {
-                    output::exhaust(deployed.manifest.name.as_str().into(), pipe, self.log);
+            Event::LoadFailed { function, failure } => {
+                if let Some(output) = self.loading.remove(&function) {
+                    output.exhaust(self.log);
                 }
+                let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
                 let reason = failure.to_string();
                 // After a failure the shards go on refusing until the next load comes to something.
                 let retry = self.versions.load_failed(function, &reason) && holds::may_pass(&failure);

@@ -21,6 +21,7 @@ mod watched;
 pub(crate) use output::fuzz as fuzz_output;
 
 use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -123,6 +124,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
         front,
         log: &log,
         holds: Holds::default(),
+        loading: HashMap::new(),
     };
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();

@@ -1,8 +1,10 @@
 //! What functions write to their standard output and error, line by line. All of it is hostile.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hairtrigger_sandbox::limits::{
@@ -18,15 +20,23 @@ use super::log::Log;
 use crate::shard::record::Short;
 use crate::shard::reply::InvocationId;
 
+/// Output that is followed, by whoever may want to see what there is of it now.
+pub(super) struct Followed {
+    pipe: Rc<Receiver>,
+    lines: Rc<RefCell<Lines>>,
+}
+
 /// Passes the lines of a worker or a template on until the last writer is gone. If they are `marked`, each with
 /// the invocation that it belongs to.
-pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, marked: bool, log: Log) {
+pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, marked: bool, log: &Log) -> Option<Followed> {
+    let pipe = Rc::new(Receiver::from_owned_fd(pipe).ok()?);
+    let lines = Rc::new(RefCell::new(Lines::new(function, marked)));
+    let followed = Followed { pipe: Rc::clone(&pipe), lines: Rc::clone(&lines) };
+    let log = log.clone();
     tokio_uring::spawn(async move {
-        let Ok(pipe) = Receiver::from_owned_fd(pipe) else { return };
-        let mut lines = Lines::new(function, marked);
         let mut window = Instant::now() + OUTPUT_WINDOW;
         loop {
-            if lines.dropped > 0 {
+            if lines.borrow().dropped > 0 {
                 tokio::time::sleep(SLOW_OUTPUT).await;
                 // What was dropped is told even if nothing more comes.
                 if let Ok(Err(_)) = tokio::time::timeout_at(window, pipe.readable()).await {
@@ -37,27 +47,31 @@ pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, marked: bool, log: Log) 
             }
             if Instant::now() >= window {
                 window = Instant::now() + OUTPUT_WINDOW;
-                lines.renew(&log);
+                lines.borrow_mut().renew(&log);
             }
-            if !slice(|bytes| pipe.try_read(bytes), &mut lines, &log).unwrap_or(true) {
+            if !slice(|bytes| pipe.try_read(bytes), &mut lines.borrow_mut(), &log).unwrap_or(true) {
                 break;
             }
             tokio::task::yield_now().await;
         }
-        lines.finish(&log);
+        lines.borrow_mut().finish(&log);
     });
+    Some(followed)
 }
 
-/// Passes on at once what a template has left that has ended.
-pub(super) fn exhaust(function: Arc<str>, pipe: OwnedFd, log: &Log) {
-    let mut pipe = File::from(pipe);
-    let mut lines = Lines::new(function, false);
-    for _ in 0..LAST_OUTPUT_SLICES {
-        if !slice(|bytes| pipe.read(bytes), &mut lines, log).unwrap_or(false) {
-            break;
+impl Followed {
+    /// Passes on at once what a template has left that has ended.
+    pub(super) fn exhaust(self, log: &Log) {
+        // Asked of the kernel: whether the pipe can be read is not looked at in between.
+        let Ok(mut pipe) = self.pipe.as_fd().try_clone_to_owned().map(File::from) else { return };
+        let mut lines = self.lines.borrow_mut();
+        for _ in 0..LAST_OUTPUT_SLICES {
+            if !slice(|bytes| pipe.read(bytes), &mut lines, log).unwrap_or(false) {
+                break;
+            }
         }
+        lines.finish(log);
     }
-    lines.finish(log);
 }
 
 /// Reads once; `Some(false)` for the end, `None` if nothing is there.

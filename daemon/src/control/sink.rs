@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::shard::inbox::{Inbox, ToShard};
 
-/// The read end of the output of a worker or a template.
+/// The read end of a worker's output.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) function: u32,
@@ -61,12 +61,6 @@ impl Sink {
             shard.tell(message());
         }
     }
-
-    fn follow(&self, function: u32, pipe: Option<OwnedFd>) {
-        if let Some(pipe) = pipe {
-            let _ = self.outputs.send(Output { function, pipe });
-        }
-    }
 }
 
 impl EventSink for Sink {
@@ -74,7 +68,7 @@ impl EventSink for Sink {
         // The control thread stops listening at shutdown; nothing is lost by that.
         match event {
             Event::WorkerStarting { ticket, output } => {
-                self.follow(ticket.function, Some(output));
+                let _ = self.outputs.send(Output { function: ticket.function, pipe: output });
             }
             Event::WorkerReady { ticket, worker, times } => {
                 // The shard first: somebody may wait for this worker.
@@ -85,23 +79,22 @@ impl EventSink for Sink {
             Event::WorkerGone { ticket, ending } => {
                 self.tell(ticket, ToShard::WorkerGone { ticket, ending });
             }
-            Event::Loaded { function, took, template, mut output } => {
+            Event::Loaded { function, .. } => {
                 self.tell_all(|| ToShard::Loaded { function });
-                self.follow(function, output.take());
-                let _ = self.events.send(Event::Loaded { function, took, template, output });
+                let _ = self.events.send(event);
             }
-            Event::LoadFailed { function, failure, output } => {
+            Event::LoadFailed { function, ref failure } => {
                 let reason: Arc<str> = failure.for_callers().into();
                 self.tell_all(|| ToShard::LoadFailed { function, reason: Arc::clone(&reason) });
-                // The output stays with the event: its lines come before the one that refers to them.
-                let _ = self.events.send(Event::LoadFailed { function, failure, output });
+                let _ = self.events.send(event);
             }
             Event::TemplateGone { function, .. } => {
                 // Its workers' ends follow, and for none of them may the shard want another worker.
                 self.tell_all(|| ToShard::Reloading { function });
                 let _ = self.events.send(event);
             }
-            Event::Trouble(_) => {
+            // The output stays with the event, for its lines come before the end of the load that refers to them.
+            Event::Loading { .. } | Event::Trouble(_) => {
                 let _ = self.events.send(event);
             }
         }

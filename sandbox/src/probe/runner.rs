@@ -156,7 +156,8 @@ fn refused_by_loader(events: &Receiver<Event>) -> Result<(), Ended> {
             Ok(Event::Trouble(sentence)) => sentence,
             Ok(Event::Loaded { .. }) => "a plugin that does not exist was loaded".to_owned(),
             Ok(
-                Event::TemplateGone { .. }
+                Event::Loading { .. }
+                | Event::TemplateGone { .. }
                 | Event::WorkerStarting { .. }
                 | Event::WorkerReady { .. }
                 | Event::WorkerGone { .. },
@@ -171,7 +172,8 @@ fn refused_by_loader(events: &Receiver<Event>) -> Result<(), Ended> {
 fn no_trouble(events: &Receiver<Event>) -> Result<(), Ended> {
     let trouble = events.try_iter().find_map(|event| match event {
         Event::Trouble(sentence) => Some(sentence),
-        Event::Loaded { .. }
+        Event::Loading { .. }
+        | Event::Loaded { .. }
         | Event::LoadFailed { .. }
         | Event::TemplateGone { .. }
         | Event::WorkerStarting { .. }

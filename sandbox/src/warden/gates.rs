@@ -116,6 +116,7 @@ impl Template {
             }
         }
         self.phase = Phase::Serving;
+        self.loaded = true;
         self.released = Instant::now();
         self.answer(call, Answer::Return(0));
         Effect::Loaded

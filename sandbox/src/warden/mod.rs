@@ -159,6 +159,13 @@ pub struct StartTimes {
 /// What the warden tells the daemon.
 #[derive(Debug)]
 pub enum Event {
+    /// A function's template stands and loads it; followed by `Loaded` or `LoadFailed`.
+    Loading {
+        /// Which.
+        function: FunctionKey,
+        /// The read end of the template's standard output and error; does not block.
+        output: OwnedFd,
+    },
     /// The function is loaded; workers may be wanted.
     Loaded {
         /// Which.
@@ -167,8 +174,6 @@ pub enum Event {
         took: Duration,
         /// Pid of its template.
         template: libc::pid_t,
-        /// What the template writes to its standard output and error.
-        output: Option<OwnedFd>,
     },
     /// The function is not loaded.
     LoadFailed {
@@ -176,8 +181,6 @@ pub enum Event {
         function: FunctionKey,
         /// Why.
         failure: LoadFailure,
-        /// What the template wrote before, if it came so far.
-        output: Option<OwnedFd>,
     },
     /// A loaded function's template is gone, and its workers with it.
     TemplateGone {

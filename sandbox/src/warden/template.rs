@@ -81,7 +81,8 @@ pub(super) struct Template {
     pub(super) init: Init,
     pub(super) listener: OwnedFd,
     pub(super) slot: Option<Slot>,
-    pub(super) output: Option<OwnedFd>,
+    /// Whether its load came to its end.
+    pub(super) loaded: bool,
     pub(super) phase: Phase,
     pub(super) begun: Instant,
     /// The call that the template was killed for.
@@ -147,21 +148,22 @@ pub(super) enum Effect {
 }
 
 impl Template {
-    pub(super) fn new(confined: Confined) -> Self {
+    /// Of a confined runner; and the read end of its output.
+    pub(super) fn new(confined: Confined) -> (Self, OwnedFd) {
         let Confined { spec, init, pid, pidfd, listener, slot, output, begun } = confined;
         let geometry = Geometry { max_request: spec.max_request, max_response: spec.max_response };
         let kits = Kits::new(geometry);
         let in_time = if layers::on(Layer::Deadline) { spec.init_timeout } else { FOREVER };
         let phase = Phase::Loading(Instant::now() + in_time);
         let slot_oom_kills = slot.as_ref().map_or(0, Slot::oom_kills);
-        Self {
+        let template = Self {
             spec,
             pid,
             pidfd,
             init,
             listener,
             slot,
-            output: Some(output),
+            loaded: false,
             phase,
             begun,
             denied: None,
@@ -183,7 +185,8 @@ impl Template {
             slot_oom_kills,
             free_leaves: VecDeque::new(),
             next_leaf: 0,
-        }
+        };
+        (template, output)
     }
 
     /// A leaf that no worker is in; none at levels without groups. What the last worker had may be counted for a

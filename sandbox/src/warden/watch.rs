@@ -176,9 +176,14 @@ impl Watch {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt(confined) => self.adopt(Template::new(*confined)),
+            Command::Adopt(confined) => {
+                let (template, output) = Template::new(*confined);
+                // From now on somebody reads it, so that an init that writes much does not wait for ever.
+                self.sink.deliver(Event::Loading { function: template.spec.key, output });
+                self.adopt(template);
+            }
             Command::LoadFailed(function, failure) => {
-                self.sink.deliver(Event::LoadFailed { function, failure, output: None });
+                self.sink.deliver(Event::LoadFailed { function, failure });
             }
             Command::Discard { init, slot } => {
                 init.end();
@@ -226,7 +231,7 @@ impl Watch {
             self.sink.deliver(Event::Trouble(format!("a template cannot be watched: {error}")));
             let function = template.spec.key;
             let failure = LoadFailure::Ended(Ending::Killed);
-            self.sink.deliver(Event::LoadFailed { function, failure, output: template.output.take() });
+            self.sink.deliver(Event::LoadFailed { function, failure });
             self.remove(template.slot);
             return;
         }
@@ -267,9 +272,8 @@ impl Watch {
             Effect::None => {}
             Effect::Loaded => {
                 let (function, took) = (template.spec.key, template.begun.elapsed());
-                let output = template.output.take();
                 let template = template.pid;
-                self.sink.deliver(Event::Loaded { function, took, template, output });
+                self.sink.deliver(Event::Loaded { function, took, template });
             }
             Effect::CheckedIn { pid, output } => self.checked_in(number, pid, output),
             Effect::Ready { pid, channel, took } => self.ready(number, pid, *channel, took),
@@ -371,7 +375,7 @@ impl Watch {
     fn template_gone(&mut self, number: u32) {
         let Some(template) = self.templates.get_mut(&number) else { return };
         self.poller.forget(template.pidfd.as_fd());
-        let loading = matches!(template.phase, Phase::Loading(_)) || template.output.is_some();
+        let loading = !template.loaded;
         template.phase = Phase::Ending;
         template.told = true;
         let known = Circumstances {
@@ -392,7 +396,7 @@ impl Watch {
             } else {
                 LoadFailure::Ended(ending)
             };
-            Event::LoadFailed { function, failure, output: template.output.take() }
+            Event::LoadFailed { function, failure }
         } else {
             Event::TemplateGone { function, ending }
         };

@@ -44,6 +44,23 @@ fn whose_init_refuses() {
     check("init_fails", "init returned 7: there is no model to load");
 }
 
+/// More than a pipe holds: somebody must read it while init runs, and all of it must stand before the verdict.
+#[test]
+fn whose_init_writes_much() {
+    let home = Home::new();
+    home.add("good", &own("init_writes"), "").add("bad", &own("init_writes"), "[env]\nREFUSES = \"yes\"");
+    let daemon = home.start();
+    daemon.get("/good").assert_ok("fine");
+    let lines = daemon.lines();
+    let verdict = "function bad cannot be served: init returned 7: all is written";
+    let stands =
+        lines.iter().position(|line| line == verdict).unwrap_or_else(|| panic!("no verdict in {lines:?}"));
+    // Not all of them, since the daemon writes only so much at once; but in their place.
+    let of_init: Vec<_> = (0..lines.len()).filter(|&at| lines[at].starts_with("[bad] line ")).collect();
+    assert!(of_init.len() > 100 && of_init.iter().all(|&at| at < stands), "{of_init:?} and {stands}");
+    daemon.stop();
+}
+
 #[test]
 fn whose_init_crashes() {
     let what = "was ended by SIGSEGV (an invalid memory access or a stack overflow)";
