@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    RestrictSelfAttr, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use crate::grants::Grants;
@@ -77,7 +77,10 @@ fn beneath(ruleset: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> 
 /// Applies a ruleset to this thread; partial enforcement is an error.
 pub(crate) fn enforce(ruleset: RulesetCreated) -> io::Result<()> {
     // no_new_privs is set already, and inside a worker the policy no longer lets it be set.
-    let status = ruleset.no_new_privs(false).restrict_self().map_err(io::Error::other)?;
+    // What a function is refused is its business: with an audit daemon on the host it could fill the log.
+    let quiet =
+        ruleset.no_new_privs(false).log_same_exec(false).and_then(|quiet| quiet.log_subdomains(false));
+    let status = quiet.and_then(RulesetCreated::restrict_self).map_err(io::Error::other)?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
         RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => {

@@ -89,6 +89,13 @@ const DROPPABLE: u64 = 8;
 const ANONYMOUS: u64 = libc::MAP_ANONYMOUS as u64;
 /// `FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME` may be set with any operation.
 const FUTEX_OPERATION: u64 = 0x7f;
+/// The clocks that have names (`CLOCK_REALTIME` to `CLOCK_TAI`), its own CPU time among them.
+const CLOCKS: &[&[Condition]] = &[&[masked(0, all_but(15), 0)]];
+/// What a process, a thread or a device makes into a clock, by its number or its descriptor.
+const OTHERS_CLOCKS: &[&[Condition]] = &[&[masked(0, 1 << 31, 1 << 31)]];
+/// What is logged of a domain (`LANDLOCK_RESTRICT_SELF_LOG_*`, Linux 6.15); those that a runner takes say nothing, nor
+/// do those below them.
+const LANDLOCK_LOGGING: i32 = 7;
 /// The operations of `membarrier` that reach the caller's own threads only, of Linux 4.16.
 const MEMBARRIER_QUERY: u64 = 0;
 const MEMBARRIER_PRIVATE: u64 = 1 << 3;
@@ -104,13 +111,13 @@ const fn all_but(bits: i32) -> u64 {
 /// Alternatives, one for each range of descriptors that together are all below the channel's, which are the last
 /// three: the daemon shares their open files with the worker, and must not find them changed.
 macro_rules! not_of_the_channel {
-    ($($condition:expr),*) => {
+    ($argument:literal $(, $condition:expr)*) => {
         &[
-            &[masked(0, all_but(31), 0), $($condition),*],
-            &[masked(0, all_but(15), 32), $($condition),*],
-            &[masked(0, all_but(7), 48), $($condition),*],
-            &[masked(0, all_but(3), 56), $($condition),*],
-            &[is(0, 60), $($condition),*],
+            &[masked($argument, all_but(31), 0), $($condition),*],
+            &[masked($argument, all_but(15), 32), $($condition),*],
+            &[masked($argument, all_but(7), 48), $($condition),*],
+            &[masked($argument, all_but(3), 56), $($condition),*],
+            &[is($argument, 60), $($condition),*],
         ]
     };
 }
@@ -219,9 +226,9 @@ pub const POLICY: &[Entry] = &[
         "locks, and the channel's wait; no priority inheritance",
     ),
     entry(libc::SYS_nanosleep, Allow, "sleeps itself only"),
-    entry(libc::SYS_clock_nanosleep, Allow, "sleeps itself only"),
-    entry(libc::SYS_clock_gettime, Allow, "clocks, where the vDSO does not serve"),
-    entry(libc::SYS_clock_getres, Allow, "clocks"),
+    entry(libc::SYS_clock_nanosleep, AllowIf(CLOCKS), "sleeps itself only"),
+    entry(libc::SYS_clock_gettime, AllowIf(CLOCKS), "clocks, where the vDSO does not serve"),
+    entry(libc::SYS_clock_getres, AllowIf(CLOCKS), "clocks"),
     entry(libc::SYS_gettimeofday, Allow, "clocks"),
     entry(libc::SYS_time, Allow, "clocks"),
     entry(libc::SYS_sched_yield, Allow, "yields itself only"),
@@ -279,7 +286,11 @@ pub const POLICY: &[Entry] = &[
         "further filters, which only take away; no listener of its own",
     ),
     entry(libc::SYS_landlock_create_ruleset, Allow, "further restrictions, which only take away"),
-    entry(libc::SYS_landlock_restrict_self, Allow, "further restrictions, which only take away"),
+    entry(
+        libc::SYS_landlock_restrict_self,
+        AllowIf(&[&[masked(1, all_but(LANDLOCK_LOGGING), 0)]]),
+        "further restrictions, which only take away",
+    ),
     // ---- ends ----
     entry(libc::SYS_exit, Allow, "ends itself"),
     entry(libc::SYS_exit_group, Allow, "ends itself"),
@@ -312,6 +323,9 @@ pub const POLICY: &[Entry] = &[
         RefuseIf(&[&[is(0, libc::PR_SET_VMA as u64)]]),
         "names for memory, which allocators give and do without; the kernel counts them as nobody's",
     ),
+    entry(libc::SYS_clock_nanosleep, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
+    entry(libc::SYS_clock_gettime, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
+    entry(libc::SYS_clock_getres, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
     entry(libc::SYS_sysinfo, Refuse, "the host's memory and load are not the function's to know"),
     entry(libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
     // ---- granted: reading ----
@@ -411,7 +425,12 @@ pub const POLICY: &[Entry] = &[
     granted(Connect, libc::SYS_poll, Allow, "waits itself only"),
     granted(Connect, libc::SYS_ppoll, Allow, "waits itself only"),
     granted(Connect, libc::SYS_epoll_create1, Allow, "event loops"),
-    granted(Connect, libc::SYS_epoll_ctl, Allow, "event loops; open descriptors only"),
+    granted(
+        Connect,
+        libc::SYS_epoll_ctl,
+        AllowIf(not_of_the_channel!(2)),
+        "event loops; not of the channel's descriptors, whose every event the daemon would pay for",
+    ),
     granted(Connect, libc::SYS_epoll_wait, Allow, "waits itself only"),
     granted(Connect, libc::SYS_epoll_pwait, Allow, "waits itself only"),
     granted(Connect, libc::SYS_eventfd2, Allow, "event loops wake themselves by it"),
@@ -429,6 +448,7 @@ pub const POLICY: &[Entry] = &[
         Connect,
         libc::SYS_fcntl,
         AllowIf(not_of_the_channel!(
+            0,
             is(1, libc::F_SETFL as u64),
             masked(2, all_but(libc::O_NONBLOCK | libc::O_ACCMODE), 0)
         )),
@@ -437,14 +457,14 @@ pub const POLICY: &[Entry] = &[
     granted(
         Connect,
         libc::SYS_fcntl,
-        AllowIf(not_of_the_channel!(is(1, libc::F_DUPFD_CLOEXEC as u64))),
+        AllowIf(not_of_the_channel!(0, is(1, libc::F_DUPFD_CLOEXEC as u64))),
         "event loops; no copies of the channel's descriptors, which would get around the entry above",
     ),
     granted(Connect, libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
     granted(
         Connect,
         libc::SYS_ioctl,
-        AllowIf(not_of_the_channel!(is(1, libc::FIONBIO))),
+        AllowIf(not_of_the_channel!(0, is(1, libc::FIONBIO))),
         "O_NONBLOCK, as Rust's library sets it; not of the channel's descriptors, as above",
     ),
     // ---- granted: threads ----

@@ -109,6 +109,16 @@ pub(super) const ARGUMENTS: &[Argument] = &[
         (32, "MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE"),
         (64, "MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE"),
     ])]),
+    // From 2^31 on they are negative: a clock of a process, a thread or a descriptor.
+    argument(libc::SYS_clock_nanosleep, 0, "clockid", Int, &[]),
+    argument(libc::SYS_clock_gettime, 0, "clockid", Int, &[]),
+    argument(libc::SYS_clock_getres, 0, "clockid", Int, &[]),
+    argument(libc::SYS_landlock_restrict_self, 1, "flags", Int, &[
+        Flag(1, "LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF"),
+        Flag(2, "LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON"),
+        Flag(4, "LANDLOCK_RESTRICT_SELF_LOG_SUBDOMAINS_OFF"),
+    ]),
+    argument(libc::SYS_epoll_ctl, 2, "fd", Int, &[]),
     argument(libc::SYS_sched_getaffinity, 0, "pid", Int, &[Field(ALL, &[(0, "itself")])]),
     argument(libc::SYS_prlimit64, 0, "pid", Int, &[Field(ALL, &[(0, "itself")])]),
     argument(libc::SYS_prlimit64, 2, "new_limit", Whole, &[]),

@@ -123,6 +123,9 @@ fn what_everybody_knows_of_the_grants() {
             [63, libc::F_SETFL as u64, libc::O_NONBLOCK as u64, 0, 0, 0],
             Action::Notify,
         ),
+        (connect, libc::SYS_epoll_ctl, [5, 1, 60, path, 0, 0], Action::Allow),
+        (connect, libc::SYS_epoll_ctl, [5, 1, 61, path, 0, 0], Action::Notify),
+        (connect, libc::SYS_epoll_ctl, [5, 1, 63, path, 0, 0], Action::Notify),
         // Files are opened after init, but not as mere places, and nothing is executed.
         (&[][..], libc::SYS_openat, [path, path, 0, 0, 0, 0], eacces),
         (read, libc::SYS_openat, [path, path, 0, 0, 0, 0], Action::Allow),

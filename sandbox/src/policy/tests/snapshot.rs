@@ -89,7 +89,7 @@ fn describe(out: &mut String, programs: &Programs, grants: &[Grant], number: u32
         !policy.iter().chain(&after_init).any(|entry| any_holds(alternatives(entry.rule), &call))
     };
     if let Some(arguments) =
-        [[0; 6], [BAD; 6], [u64::MAX; 6], [1; 6]].iter().find(|arguments| no_line(arguments))
+        [[0; 6], [BAD; 6], [u64::MAX; 6], [1; 6], [1 << 20; 6]].iter().find(|arguments| no_line(arguments))
     {
         line("", answers(programs, gate, &native(number, *arguments)), "otherwise");
     }
