@@ -29,7 +29,7 @@ fn check_int(result: c_int) -> io::Result<c_int> {
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
-fn own(result: c_long) -> io::Result<OwnedFd> {
+pub(crate) fn own(result: c_long) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(check(result)?).map_err(io::Error::other)?;
     // SAFETY: the kernel returned this descriptor to this call alone, so nobody else owns or closes it; a
     // caller passing the result of anything but a descriptor-making call would break it.

@@ -75,8 +75,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
-/// routes in conflict.
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name, one in the
+/// directory of another, and routes in conflict.
 pub(crate) fn manifests(root: &Path, off_limits: &OffLimits, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
     let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
     let paths = bad.note(paths).unwrap_or_default();
@@ -95,6 +95,20 @@ pub(crate) fn manifests(root: &Path, off_limits: &OffLimits, bad: &mut Mistakes)
         if let Some(other) = names.insert(&manifest.name, path) {
             let (name, other) = (&manifest.name, other.display());
             bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
+        }
+    }
+    let homes: BTreeMap<_, _> = manifests
+        .iter()
+        .filter_map(|(path, manifest)| Some((path.parent()?, (path, &manifest.name))))
+        .collect();
+    for (path, _) in &manifests {
+        let around = path.ancestors().skip(2).find_map(|directory| homes.get(directory));
+        if let Some((outer, name)) = around {
+            let what = format_args!(
+                "it lies in the directory of function {name} ({}), which sees all of that; functions lie beside each other",
+                outer.display()
+            );
+            bad.add(Mistake::of(path, what));
         }
     }
     if names.len() == manifests.len()

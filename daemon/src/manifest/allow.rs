@@ -1,6 +1,7 @@
 //! What a function is granted beyond nothing: paths to read and to write, ports to connect to. What would give the
 //! sandbox away is refused here, by name.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +18,9 @@ const ALLOW_KEYS: &[&str] = &["read", "write", "connect"];
 /// What nobody is granted anything of: the kernel's and the devices' files lead to everything else, and the last
 /// is where a function sees its own directory.
 const NEVER: &[&str] = &["/proc", "/sys", "/dev", "/function"];
+
+/// So many symbolic links the kernel follows on one way (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
 
 /// What one daemon keeps from all functions, whatever their manifests say.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +65,10 @@ impl OffLimits {
     }
 
     fn and(mut self, path: &Path, what: &'static str, keeps: Keeps) -> Self {
+        // Whoever can take a link away can put something of his own where the daemon looks next time.
+        let link = |path| Area { path, what, keeps: Keeps::Writing };
         self.0.push(Area { path: real(path), what, keeps });
+        self.0.extend(links(path).into_iter().map(link));
         self
     }
 
@@ -95,6 +102,29 @@ fn real(path: &Path) -> PathBuf {
                 .map(|there| if rest == Path::new("") { there } else { there.join(rest) })
         })
         .unwrap_or(absolute.clone())
+}
+
+/// The symbolic links that lead to a path, each without others on its own way.
+fn links(path: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let parts = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
+    let (mut at, mut left, mut links) = (PathBuf::from("/"), parts(&absolute), Vec::new());
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(part);
+        match fs::read_link(&next) {
+            Ok(target) if links.len() < MAX_LINKS => {
+                links.push(next);
+                left.extend(parts(&target));
+            }
+            // No link, or nothing, or a way that the kernel would not go either.
+            Ok(_) | Err(_) => at = next,
+        }
+    }
+    links
 }
 
 /// The table `allow`; threads are a key of their own.

@@ -1,10 +1,11 @@
 //! What a function sees of the file system: its own directory as `/function`, the system's library
-//! directories, what it is granted under its own name, nothing else; all of it read-only but what it may write. Without a mount namespace landlock alone sees to that, and the
-//! directory keeps its name.
+//! directories, what it is granted under its own name, nothing else; all of it read-only but what it may write.
+//! Without a mount namespace landlock alone sees to that, and the directory keeps its name.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -12,7 +13,7 @@ use std::ptr;
 use crate::grants::Grants;
 use crate::setup::Assignment;
 use crate::step::{SetupError, Step};
-use crate::sys::check;
+use crate::sys::{check, own};
 
 /// Where the function's own directory is seen.
 const FUNCTION_DIRECTORY: &str = "/function";
@@ -22,6 +23,10 @@ const LIBRARIES: &[&str] = &["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
 
 /// Names under which the loader looks for them.
 const LINKS: &[(&str, &str)] = &[("usr/lib", "lib"), ("usr/lib64", "lib64")];
+
+/// Of `<linux/mount.h>`, Linux 5.2.
+const OPEN_TREE_CLONE: u32 = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
 
 /// A directory that is sure to exist and that holds nothing anybody binds from. The new root is built on
 /// top of it, in this mount namespace only.
@@ -59,7 +64,7 @@ pub(crate) fn enter(function: &Path, grants: &Grants) -> Result<(), SetupError> 
     // What contains another comes first, and would hide it otherwise; the libraries, which can be executed, last.
     for (source, writable) in granted(grants) {
         let flags = guarded | libc::MS_NOEXEC | if writable { 0 } else { libc::MS_RDONLY };
-        bind(source, &below(source), flags).map_err(|error| {
+        bind(source, Links::No, &below(source), flags).map_err(|error| {
             // Whoever is not root must not see what a file system hides that is mounted there.
             let hides = error.raw_os_error() == Some(libc::EINVAL);
             let why = if hides { ", below which other file systems are mounted" } else { "" };
@@ -68,9 +73,10 @@ pub(crate) fn enter(function: &Path, grants: &Grants) -> Result<(), SetupError> 
     }
     let read_only = guarded | libc::MS_RDONLY;
     for source in library_directories() {
-        bind(&source, &below(&source), read_only).map_err(at("bind", &source))?;
+        bind(&source, Links::Yes, &below(&source), read_only).map_err(at("bind", &source))?;
     }
-    bind(function, &below(Path::new(FUNCTION_DIRECTORY)), read_only).map_err(at("bind", function))?;
+    bind(function, Links::Yes, &below(Path::new(FUNCTION_DIRECTORY)), read_only)
+        .map_err(at("bind", function))?;
     for (to, name) in LINKS {
         // Where these are directories of their own, something in them may have been granted.
         if !stage.join(name).exists() {
@@ -97,15 +103,36 @@ fn granted(grants: &Grants) -> Vec<(&Path, bool)> {
     all
 }
 
+/// Whether there may be symbolic links in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    /// It is the operator's, and leads where it leads.
+    Yes,
+    /// It had none when it was looked at, and another function may write where one would stand now.
+    No,
+}
+
 /// Shows a file or a directory in another place, without what is mounted below it.
-fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
-    if fs::symlink_metadata(source)?.is_dir() {
+fn bind(source: &Path, links: Links, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
+    let source = open_place(source, links)?;
+    if source.metadata()?.is_dir() {
         fs::create_dir_all(target)?;
     } else if !target.exists() {
         target.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::File::create(target)?;
+        File::create(target)?;
     }
-    mount(Some(source), target, None, libc::MS_BIND, None)?;
+    let target_string = CString::new(target.as_os_str().as_bytes())?;
+    // SAFETY: the path is NUL-terminated and empty, which with AT_EMPTY_PATH means the descriptor.
+    let tree = own(unsafe {
+        let flags = OPEN_TREE_CLONE | libc::AT_EMPTY_PATH.cast_unsigned();
+        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
+    })?;
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    check(unsafe {
+        let (from, to) = (tree.as_raw_fd(), libc::AT_FDCWD);
+        let target = target_string.as_ptr();
+        libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, target, MOVE_MOUNT_F_EMPTY_PATH)
+    })?;
     // The flags of a bind are taken at its remount only.
     let flags = libc::MS_REMOUNT | libc::MS_BIND | flags;
     match mount(None, target, None, flags, None) {
@@ -116,6 +143,24 @@ fn bind(source: &Path, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
         }
         outcome => outcome,
     }
+}
+
+/// A descriptor that stands for a file or a directory and opens neither.
+fn open_place(path: &Path, links: Links) -> io::Result<File> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all-zero is a valid `open_how`.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC).cast_unsigned().into();
+    how.resolve = match links {
+        Links::Yes => 0,
+        Links::No => libc::RESOLVE_NO_SYMLINKS,
+    };
+    // SAFETY: the path is NUL-terminated, `how` is of the size that is said, and both outlive the call.
+    let opened = own(unsafe {
+        let size = size_of::<libc::open_how>();
+        libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), &raw const how, size)
+    })?;
+    Ok(File::from(opened))
 }
 
 fn mount(

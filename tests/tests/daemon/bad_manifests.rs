@@ -60,6 +60,21 @@ fn a_missing_plugin_is_named() {
 }
 
 #[test]
+fn a_function_in_the_directory_of_another_is_refused() {
+    let home = Home::new();
+    home.add("outer", &echo(), "");
+    let inner = home.functions().join("outer/deep/inner");
+    fs::create_dir_all(&inner).expect("writable");
+    fs::copy(echo(), inner.join("inner.so")).expect("a file can be copied");
+    fs::write(inner.join("function.toml"), "name = \"inner\"\nlibrary = \"inner.so\"\n").expect("writable");
+    assert_eq!(
+        refused(&home),
+        "hairtrigger: functions/outer/deep/inner/function.toml: it lies in the directory of function outer \
+         (functions/outer/function.toml), which sees all of that; functions lie beside each other."
+    );
+}
+
+#[test]
 fn two_functions_of_one_name_are_refused() {
     let home = Home::new();
     home.add("twin", &echo(), "");

@@ -133,6 +133,34 @@ fn mistakes() {
     }
 }
 
+/// Whoever may write where a link to the daemon's own places lies could put a directory of his own there.
+#[test]
+fn no_link_to_what_is_kept_can_be_taken_away() {
+    let place = place();
+    let at = real(place.path());
+    for directory in ["links/inner", "elsewhere"] {
+        fs::create_dir_all(at.join(directory)).unwrap();
+    }
+    // Two links on the way, one of them relative, with a detour.
+    symlink(at.join("links/inner/second"), at.join("elsewhere/first")).unwrap();
+    symlink("../../links/../functions", at.join("links/inner/second")).unwrap();
+    let off_limits = OffLimits::functions(&at.join("elsewhere/first"));
+    let objection = |path: &str, writes| off_limits.objection(&at.join(path), writes, Path::new("/home"));
+    for (path, link) in [
+        ("links", "links/inner/second"),
+        ("links/inner", "links/inner/second"),
+        ("elsewhere", "elsewhere/first"),
+    ] {
+        let said = objection(path, true).unwrap_or_else(|| panic!("{path} may be written"));
+        assert_eq!(said, format!("apart from {}, where the functions are", at.join(link).display()));
+        assert_eq!(objection(path, false), None, "{path} may be read");
+    }
+    assert_eq!(objection("data", true), None);
+    // A circle ends.
+    symlink("circle", at.join("circle")).unwrap();
+    assert_eq!(links(&at.join("circle")).len(), MAX_LINKS);
+}
+
 #[test]
 fn what_a_function_may_do_is_a_sentence() {
     let grants = Grants {

@@ -1,6 +1,7 @@
 //! What the operator writes and reads of grants.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use hairtrigger_tests::artefacts;
@@ -63,6 +64,38 @@ fn who_may_touch_what_is_listed_and_a_changed_grant_is_a_changed_function() {
     assert!(message.starts_with("read must be paths of what is there, and "), "{message}");
     assert_eq!(mistakes[0]["line"], 5, "{mistakes}");
     daemon.get(&read).assert_ok("another");
+    daemon.stop();
+}
+
+/// A function is loaded again with the paths that were looked at when it was deployed, and one that may write on the way
+/// could have put a link there meanwhile.
+#[test]
+fn a_link_in_the_place_of_what_was_granted_is_not_followed() {
+    let home = Home::new();
+    let data = open_directory(&home.path().join("data"));
+    fs::write(data.join("one"), "first").expect("a file can be written");
+    let secret = open_directory(&home.path().join("secret"));
+    fs::write(secret.join("one"), "nobody's").expect("a file can be written");
+    home.add("files", &own("files"), "[allow]\nread = ['../../data']");
+    let daemon = home.start();
+    let read = format!("/files/read?{}/one", data.display());
+    daemon.get(&read).assert_ok("first");
+
+    let before = home.path().join("before");
+    fs::rename(&data, &before).expect("a directory can be renamed");
+    symlink(&secret, &data).expect("a link can be made");
+    daemon.template("files").signal(libc::SIGKILL);
+    let line = daemon.await_line(|line| line.starts_with("function files cannot be served yet: "));
+    let reason = format!("(bind {}): Too many levels of symbolic links", data.display());
+    assert!(line.contains(&reason), "{line}");
+    assert_eq!(daemon.get(&read).status, 503);
+
+    fs::remove_file(&data).expect("a link can be removed");
+    fs::rename(&before, &data).expect("a directory can be renamed");
+    hairtrigger_tests::process::eventually("it is loaded again", || {
+        let answer = daemon.get(&read);
+        (answer.status == 200).then(|| answer.assert_ok("first"))
+    });
     daemon.stop();
 }
 
