@@ -5,7 +5,7 @@
 //! build has anything of that switch, in any profile; a test looks for it in the executables.
 
 /// What confines a function, beside the way in which it is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// The policy of system calls; the gates for forks and control calls stay.
     Seccomp,
@@ -21,6 +21,37 @@ pub enum Layer {
     Limits,
     /// The time limit of an invocation, and that of a load.
     Deadline,
+}
+
+impl Layer {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Seccomp,
+        Self::Landlock,
+        Self::Namespaces,
+        Self::Uid,
+        Self::Groups,
+        Self::Limits,
+        Self::Deadline,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seccomp => "seccomp",
+            Self::Landlock => "landlock",
+            Self::Namespaces => "namespaces",
+            Self::Uid => "uid",
+            Self::Groups => "groups",
+            Self::Limits => "limits",
+            Self::Deadline => "deadline",
+        }
+    }
+
+    /// The one of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| layer.name() == name)
+    }
 }
 
 #[cfg(not(layers_off))]
@@ -39,6 +70,11 @@ mod switch {
 
     /// What a runner's environment says of layers.
     pub(crate) const fn for_runner() -> Option<CString> {
+        None
+    }
+
+    /// What the operator must be told of layers.
+    pub(crate) const fn warning() -> Option<String> {
         None
     }
 
@@ -63,16 +99,7 @@ mod switch {
     static OFF: OnceLock<Vec<Layer>> = OnceLock::new();
 
     fn layer(name: &str) -> Layer {
-        match name {
-            "seccomp" => Layer::Seccomp,
-            "landlock" => Layer::Landlock,
-            "namespaces" => Layer::Namespaces,
-            "uid" => Layer::Uid,
-            "groups" => Layer::Groups,
-            "limits" => Layer::Limits,
-            "deadline" => Layer::Deadline,
-            _ => panic!("{VARIABLE} names {name:?}, which is no layer"),
-        }
+        Layer::named(name).unwrap_or_else(|| panic!("{VARIABLE} names {name:?}, which is no layer"))
     }
 
     fn variable() -> String {
@@ -88,6 +115,15 @@ mod switch {
     /// What a runner's environment says of layers.
     pub(crate) fn for_runner() -> Option<CString> {
         CString::new(format!("{VARIABLE}={}", variable())).ok()
+    }
+
+    /// What the operator must be told of layers.
+    pub(crate) fn warning() -> Option<String> {
+        let off: Vec<_> = Layer::ALL.into_iter().filter(|layer| !on(*layer)).map(Layer::name).collect();
+        let off = if off.is_empty() { "none".to_owned() } else { off.join(", ") };
+        Some(format!(
+            "THIS DAEMON IS BUILT FOR TESTS: layers of its confinement can be off, and these are: {off}."
+        ))
     }
 
     /// The program that stands in place of the policy when that is off: it notifies the warden of what it serves, and
@@ -117,4 +153,4 @@ mod switch {
 }
 
 pub use switch::on;
-pub(crate) use switch::{for_runner, gates};
+pub(crate) use switch::{for_runner, gates, warning};

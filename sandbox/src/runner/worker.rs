@@ -26,7 +26,8 @@ pub(super) fn run(plugin: &Plugin, geometry: Geometry, domain: RulesetCreated, a
         exit(EXIT_WORKER_START);
     }
     // Its own domain: the template may still signal it, its siblings may not.
-    if layers::on(Layer::Landlock) && landlock::enforce(domain).is_err() {
+    let restricted = if layers::on(Layer::Landlock) { landlock::enforce(domain) } else { Ok(drop(domain)) };
+    if restricted.is_err() {
         exit(EXIT_WORKER_START);
     }
     let Ok(mut channel) = WorkerEnd::open(geometry) else { exit(EXIT_WORKER_START) };

@@ -353,6 +353,9 @@ impl Sandbox {
         let (spawner, requests) = channel();
         let trouble = warden.clone();
         let (errands, groups) = crate::groups::start(move |text| trouble.send(Command::Trouble(text)))?;
+        if let Some(warning) = layers::warning() {
+            sink.deliver(Event::Trouble(warning));
+        }
         let watch = watch::Watch::new(receiver, warden.clone(), errands, sink)?;
         let cgroups = config.cgroups().cloned();
         let make = Spawner::new(config, warden.clone())?;

@@ -19,26 +19,8 @@ pub mod processes;
 pub mod resources;
 mod target;
 
+pub use hairtrigger_sandbox::layers::Layer;
 pub use target::{NEIGHBOUR, Target};
-
-/// What confines a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Layer {
-    /// The policy of system calls.
-    Seccomp,
-    /// Rules for files, ports, abstract sockets and signals.
-    Landlock,
-    /// Namespaces of its own, and a file system view.
-    Namespaces,
-    /// An identity of its own, without capabilities.
-    Uid,
-    /// Control groups.
-    Groups,
-    /// Resource limits.
-    Limits,
-    /// The time limit of an invocation, and that of a load.
-    Deadline,
-}
 
 /// One function of `plugins/hostile/`.
 #[derive(Clone, Copy, Debug)]

@@ -44,6 +44,9 @@ pub const FILLS_THE_KERNEL: Crime = Crime {
     ..Crime::DEFAULT
 };
 
+/// What a ruleset comes to that is one too many.
+const NO_MORE_RULESETS: &str = "landlock_create_ruleset: Too many open files";
+
 /// Opens files until it has no descriptor left.
 pub const EXHAUSTS_DESCRIPTORS: Crime = Crime {
     number: 54,
@@ -51,23 +54,25 @@ pub const EXHAUSTS_DESCRIPTORS: Crime = Crime {
     invoke: Refused("open: Permission denied"),
     init: Some(Refused("open: Too many open files")),
     constructor: true,
-    variants: &[variant(
-        "keep",
-        Refused("open: Permission denied"),
-        Some(NotConfined("failed to create a ruleset: Too many open files (os error 24)")),
-    )],
+    variants: &[
+        variant(
+            "keep",
+            Refused("open: Permission denied"),
+            Some(NotConfined("failed to create a ruleset: Too many open files (os error 24)")),
+        ),
+        variant("rulesets", Refused(NO_MORE_RULESETS), Some(Refused(NO_MORE_RULESETS))),
+    ],
     defence: &[Layer::Limits],
     ..Crime::DEFAULT
 };
 
-/// Recurses until the stack is used up.
+/// Recurses until the stack is used up. The kernel's own guard ends it; the limit says only how far that is away.
 pub const OVERFLOWS_THE_STACK: Crime = Crime {
     number: 55,
     name: "55-stack-overflow",
     invoke: Fault(SEGMENTATION_FAULT),
     init: Some(Fault(SEGMENTATION_FAULT)),
     constructor: true,
-    defence: &[Layer::Limits],
     ..Crime::DEFAULT
 };
 
@@ -78,7 +83,6 @@ pub const STEPS_OVER_THE_GUARD: Crime = Crime {
     invoke: Fault(SEGMENTATION_FAULT),
     init: Some(Fault(SEGMENTATION_FAULT)),
     constructor: true,
-    defence: &[Layer::Limits],
     ..Crime::DEFAULT
 };
 

@@ -40,3 +40,21 @@ fn an_ordinary_daemon_turns_nothing_off() {
         daemon.stop();
     }
 }
+
+/// Nobody serves with the one that has the switch without knowing it.
+#[test]
+fn the_daemon_with_the_switch_says_so() {
+    for (off, said) in [("", "none"), ("landlock,seccomp", "seccomp, landlock")] {
+        let home = Home::new();
+        let mut command = Command::new(artefacts::daemon_with_layers_off());
+        command.arg("serve").arg("--config").arg(home.config()).env(VARIABLE, off);
+        let mut daemon = Daemon::run(&home, command);
+        daemon.await_address();
+        daemon.await_line(|line| {
+            line == format!(
+                "THIS DAEMON IS BUILT FOR TESTS: layers of its confinement can be off, and these are: {said}."
+            )
+        });
+        daemon.stop();
+    }
+}
