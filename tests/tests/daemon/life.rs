@@ -1,5 +1,7 @@
 //! Whoever dies, nothing is left behind, and what can go on goes on.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -55,6 +57,53 @@ fn sigterm_leaves_nothing_and_answers_what_is_under_way() {
         assert!(std::net::TcpStream::connect(daemon.address()).is_err(), "no more connections are taken");
     });
     assert_eq!(left_after(&family, Duration::ZERO), [""; 0]);
+}
+
+/// A template's dialogue ends in the closing of the setup socket. An init that still looked at that would take it for the
+/// daemon's death, and end: it must have closed everything before its template begins.
+#[test]
+fn no_template_begins_before_its_init_has_closed_everything() {
+    let home = Home::new();
+    for number in 0..120 {
+        home.add(&format!("echo-{number}"), &echo(), "");
+    }
+    let mut daemon = Daemon::spawn(&home);
+    daemon.await_address();
+    let loaded = |daemon: &Daemon<'_>| {
+        daemon.lines().iter().filter(|line| line.starts_with("loaded ")).count() == home.count()
+    };
+    // The moment is short, so it is looked for as often as can be, while runners are made for all functions.
+    let (mut begun, mut looks) = (BTreeSet::new(), 0);
+    while !loaded(&daemon) {
+        for init in children(daemon.process.pid) {
+            for template in children(init) {
+                looks += 1;
+                if begun.contains(&template) {
+                    continue;
+                }
+                let name = fs::read_to_string(format!("/proc/{template}/comm")).unwrap_or_default();
+                if name != "ht-template\n" {
+                    continue;
+                }
+                let open = fs::read_dir(format!("/proc/{init}/fd")).map_or(0, Iterator::count);
+                assert_eq!(open, 0, "descriptors of an init whose template has begun");
+                begun.insert(template);
+            }
+        }
+    }
+    assert!(begun.len() > 40, "only {} templates were seen at all, in {looks} looks", begun.len());
+    daemon.stop();
+}
+
+/// The processes that a process's threads have made.
+fn children(parent: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let of_thread =
+        |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+    threads
+        .map(of_thread)
+        .flat_map(|line| line.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 #[test]
