@@ -198,10 +198,13 @@ impl Control<'_> {
                 }
                 let Some(deployed) = self.versions.deployed(function).map(Arc::clone) else { return };
                 let reason = failure.to_string();
+                let wanted = self.versions.wanted(function);
                 // After a failure the shards go on refusing until the next load comes to something.
                 let retry = self.versions.load_failed(function, &reason) && holds::may_pass(&failure);
                 let hold = retry.then(|| self.holds.failed(function, Instant::now()));
-                self.log.event(self.front.failed(&deployed, &reason, hold));
+                if wanted {
+                    self.log.event(self.front.failed(&deployed, &reason, hold));
+                }
                 if let Some(hold) = hold {
                     send_after(hold, function, again);
                 }

@@ -297,6 +297,11 @@ impl Versions {
         self.proven(key);
     }
 
+    /// Whether anybody could still want something of a version.
+    pub(super) fn wanted(&self, key: u32) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.standing != Standing::Retiring(0))
+    }
+
     /// A version is not loaded. Returns whether it should be tried again, if the reason may pass.
     pub(super) fn load_failed(&mut self, key: u32, reason: &str) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else { return false };
@@ -370,9 +375,11 @@ impl Versions {
         if left > 1 {
             return;
         }
-        if entry.template {
+        if entry.template || entry.asked {
+            // One that is still being loaded may take long, and nobody waits for it. If there is no template of it yet,
+            // this comes again once there is.
             self.effects.push(Effect::Unload(key));
-        } else if !entry.asked {
+        } else {
             self.forget(key);
         }
     }

@@ -233,3 +233,22 @@ fn a_reload_that_is_asked_for_while_another_goes_on_sees_what_is_newest() {
     assert_eq!(functions["functions"].as_array().map(Vec::len), Some(9), "{functions}");
     daemon.stop();
 }
+
+/// Its time would be up after ten seconds, and nobody has to wait for that.
+#[test]
+fn a_function_that_is_removed_while_its_init_hangs_goes_at_once() {
+    let home = Home::new();
+    home.add("hangs", &own("init_hangs"), "").add("stays", &echo(), "");
+    let mut daemon = Daemon::spawn(&home);
+    daemon.await_address();
+    let begun = Instant::now();
+    let template = eventually("its template", || daemon.find_template("hangs"));
+    fs::remove_dir_all(home.functions().join("hangs")).expect("it is there");
+    assert_eq!(reload(&home).0, 200);
+    await_functions(&home, &["stays"]);
+    assert!(template.ends_within(Duration::ZERO) && begun.elapsed() < Duration::from_secs(9), "{begun:?}");
+    daemon.get("/stays").assert_ok("GET /stays\n");
+    let lines = daemon.lines();
+    assert!(!lines.iter().any(|line| line.contains("hangs cannot be served")), "{lines:?}");
+    daemon.stop();
+}

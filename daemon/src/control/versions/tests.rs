@@ -161,9 +161,8 @@ fn a_newer_version_overtakes_one_that_comes() {
     let mut newer = books.begin("f", "");
     assert_eq!(kept(&mut overtaken), ("a newer version was begun".to_owned(), true));
     assert_eq!(books.done(), ["begin 1", "load 1", "retire 1", "begin 2", "load 2"]);
-    // Its load is under way: it is ended once it is there.
     books.versions.retired(1);
-    assert_eq!(books.done(), [""; 0]);
+    assert_eq!(books.done(), ["unload 1"]);
     books.versions.loaded(1);
     assert_eq!(books.done(), ["unload 1"]);
     books.versions.loaded(2);
@@ -183,7 +182,30 @@ fn a_function_that_is_removed_takes_its_coming_version_along() {
     assert_eq!(books.done(), ["retire 2", "route g=1", "retire 0"]);
     books.versions.retired(2);
     assert!(!books.versions.load_failed(2, "too late"));
-    assert_eq!(books.done(), ["forget 2"]);
+    assert_eq!(books.done(), ["unload 2", "forget 2"]);
+}
+
+#[test]
+fn a_version_that_is_still_being_loaded_is_unloaded_as_soon_as_nobody_wants_it() {
+    let mut books = Books::new(1);
+    let _outcome = books.begin("f", "");
+    assert!(books.versions.remove("f"));
+    books.done();
+    books.versions.retired(0);
+    assert_eq!(books.done(), ["unload 0"]);
+    assert!(!books.versions.wanted(0));
+    // It was too early for that: there was no template yet.
+    books.versions.loaded(0);
+    assert_eq!(books.done(), ["unload 0"]);
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert_eq!(books.done(), ["forget 0"]);
+    // And here there was one.
+    let _outcome = books.begin("f", "");
+    assert!(books.versions.remove("f"));
+    books.versions.retired(1);
+    books.done();
+    assert!(!books.versions.load_failed(1, "was ended"));
+    assert_eq!(books.done(), ["forget 1"]);
 }
 
 #[test]
@@ -201,7 +223,11 @@ fn a_template_that_dies_is_loaded_again_also_for_those_who_still_wait() {
     assert_eq!(books.done(), ["route ", "retire 0", "load 0"]);
     books.versions.retired(0);
     books.versions.loaded(0);
-    assert_eq!(books.done(), ["unload 0"]);
+    assert_eq!(
+        books.done(),
+        ["unload 0", "unload 0"],
+        "there may have been nothing to unload the first time"
+    );
 }
 
 #[test]
