@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use hairtrigger_sandbox::level::Level;
 use hairtrigger_sandbox::limits::{
     LEAST_CONNECTIONS, MAX_ADDRESSES, MAX_CGROUP_NAME, MAX_CONNECTIONS, MAX_PHASE, MAX_SHARDS,
-    MAX_SOCKET_PATH, MIN_PHASE, MIN_UID_BASE, UID_BASE, UID_COUNT,
+    MAX_SOCKET_PATH, MIN_PHASE, MIN_UID_BASE, RING_MEMORY, UID_BASE, UID_COUNT,
 };
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Section, Setting};
@@ -165,7 +165,7 @@ impl Config {
             cgroup: "hairtrigger".to_owned(),
             uid_base: UID_BASE,
             uid_count: UID_COUNT,
-            shards: usable_cores(),
+            shards: usual_shards(),
             level: Level::Full,
             max_connections: None,
             timeouts: Timeouts::default(),
@@ -187,10 +187,22 @@ impl Config {
     }
 }
 
-/// A shard for each core that this process may use.
-fn usable_cores() -> u16 {
+/// A shard for each core that this process may use, if there is the memory for their rings.
+fn usual_shards() -> u16 {
     let cores = available_parallelism().map_or(1, usize::from);
-    u16::try_from(cores.min(MAX_SHARDS)).unwrap_or(1)
+    let mut lockable = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: takes no pointers and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        // SAFETY: `lockable` outlives the call.
+        unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut lockable) };
+    }
+    shards(cores, lockable.rlim_max)
+}
+
+/// As many shards as there are cores and half of the lockable memory has room for: the user may have other daemons.
+fn shards(cores: usize, lockable: u64) -> u16 {
+    let room = usize::try_from(lockable / 2 / RING_MEMORY).unwrap_or(usize::MAX);
+    u16::try_from(cores.min(room).clamp(1, MAX_SHARDS)).unwrap_or(1)
 }
 
 /// One address, several, or "none".

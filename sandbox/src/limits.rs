@@ -69,6 +69,10 @@ pub const RECEIVE_BUFFER: usize = 4 * 1024;
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// Entries of a shard's submission queue.
 pub const RING_ENTRIES: u32 = 2048;
+/// What a shard's rings and receive buffers take of the memory that an ordinary user may lock, in bytes; at most.
+pub const RING_MEMORY: u64 = 320 * 1024;
+/// The kernel gives back what rings locked some time after their process has ended; for so long a start waits for it.
+pub const RING_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that holds this much unparsed input beyond its request under way is not read from, in bytes.
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much output that the kernel has not got takes no further request, in bytes: so much is

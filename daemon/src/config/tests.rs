@@ -13,6 +13,22 @@ fn parse(text: &str) -> Result<Config, String> {
 }
 
 #[test]
+fn there_is_a_shard_for_each_core_as_far_as_their_rings_may_be_locked() {
+    const MIB: u64 = 1 << 20;
+    // As a distribution gives it to its users: 8 MiB.
+    for (cores, lockable, expected) in [
+        (1, 8 * MIB, 1),
+        (4, 8 * MIB, 4),
+        (64, 8 * MIB, 12),
+        (64, u64::MAX, 64),
+        (1000, u64::MAX, 64),
+        (4, 0, 1),
+    ] {
+        assert_eq!(shards(cores, lockable), expected, "{cores} cores, {lockable} bytes");
+    }
+}
+
+#[test]
 fn the_functions_are_enough() {
     let cores = u16::try_from(available_parallelism().unwrap().get().min(64)).unwrap();
     let expected = Config {

@@ -20,7 +20,6 @@ mod watched;
 #[cfg(any(test, fuzzing))]
 pub(crate) use output::fuzz as fuzz_output;
 
-use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -33,6 +32,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hairtrigger_sandbox::Sandbox;
 use hairtrigger_sandbox::cgroup::Removed;
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES, RING_MEMORY};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::{Config, Origin};
@@ -87,7 +87,7 @@ pub(crate) struct Launch<'l> {
 pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let Launch { config, origin, functions, front, local_only, wishes, records } = launch;
     let records = records.then(|| Arc::new(Records::new()));
-    raise_descriptor_limit();
+    raise_limits();
     let _lock = state::lock(&config.state)?;
     let uids = level::uids(config, &functions)?;
     let shards = config.shards;
@@ -185,14 +185,16 @@ fn end_all(shards: &[Arc<Inbox>]) {
     }
 }
 
-/// As many descriptors as may be: connections and workers are limited by other bounds.
-fn raise_descriptor_limit() {
-    // SAFETY: `limit` outlives both calls.
-    unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+/// As many descriptors and as much memory for rings as may be: connections and workers are limited by other bounds.
+fn raise_limits() {
+    for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
+        // SAFETY: `limit` outlives both calls.
+        unsafe {
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            if libc::getrlimit(resource, &raw mut limit) == 0 {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(resource, &raw const limit);
+            }
         }
     }
 }
@@ -200,7 +202,8 @@ fn raise_descriptor_limit() {
 /// Starts the shard's thread and waits until it has its ring: what the kernel lacks is said here.
 fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     let (made, outcome) = std::sync::mpsc::channel();
-    let name = format!("shard-{}", config.number);
+    let number = config.number;
+    let name = format!("shard-{number}");
     let shard = Watched::start(&name, move || match Shard::new(config) {
         Ok(shard) => {
             let _ = made.send(None);
@@ -214,7 +217,12 @@ fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     })?;
     match outcome.recv() {
         Ok(None) => Ok(shard),
-        Ok(Some(error)) => Err(error).context("the shard cannot be started"),
+        Ok(Some(error)) if error.kind() == io::ErrorKind::OutOfMemory => bail!(
+            "shard {number} cannot be started: all memory that this user may lock is in use (RLIMIT_MEMLOCK, for all his \
+             processes together, of which each shard takes {} KiB); raise it, or set fewer shards",
+            RING_MEMORY / 1024
+        ),
+        Ok(Some(error)) => Err(error).with_context(|| format!("shard {number} cannot be started")),
         Err(_) => bail!("the shard panicked while it started; please report this"),
     }
 }

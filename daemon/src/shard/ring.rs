@@ -9,9 +9,10 @@ use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use hairtrigger_sandbox::limits::{RECEIVE_BUFFER, RECEIVE_BUFFERS, RING_ENTRIES};
+use hairtrigger_sandbox::limits::{RECEIVE_BUFFER, RECEIVE_BUFFERS, RING_ENTRIES, RING_PATIENCE};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
@@ -163,23 +164,33 @@ pub(crate) fn check() -> io::Result<()> {
 impl Ring {
     /// Makes the ring on the thread that will use it; no other may.
     pub(crate) fn new() -> io::Result<Self> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(RING_ENTRIES * 4)
-            .build(RING_ENTRIES)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EPERM) => io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "io_uring is switched off (kernel.io_uring_disabled)",
-                ),
-                Some(libc::EINVAL) => {
-                    io::Error::other("this kernel's io_uring has no DEFER_TASKRUN (Linux 6.1)")
+        let begun = Instant::now();
+        let ring = loop {
+            let built = IoUring::builder()
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .setup_taskrun_flag()
+                .setup_submit_all()
+                .setup_cqsize(RING_ENTRIES * 4)
+                .build(RING_ENTRIES);
+            match built {
+                // No event tells when the kernel is done with the rings of a process that has ended.
+                Err(error)
+                    if error.kind() == io::ErrorKind::OutOfMemory && begun.elapsed() < RING_PATIENCE =>
+                {
+                    thread::sleep(Duration::from_millis(10));
                 }
-                _ => error,
-            })?;
+                built => break built,
+            }
+        };
+        let ring = ring.map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "io_uring is switched off (kernel.io_uring_disabled)",
+            ),
+            Some(libc::EINVAL) => io::Error::other("this kernel's io_uring has no DEFER_TASKRUN (Linux 6.1)"),
+            _ => error,
+        })?;
         required(&ring)?;
         // A shard and its ring live as long as the daemon; the three parts borrow from it for ever.
         let ring = Box::leak(Box::new(ring));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use hairtrigger_tests::artefacts;
@@ -424,4 +425,25 @@ fn an_init_that_hangs_does_not_outlive_daemon_and_guardian() {
             assert_eq!(left_after(&[template, init], AT_ONCE), [""; 0], "{level:?}");
         });
     }
+}
+
+/// Rings are memory that an ordinary user may have only so much of.
+#[test]
+fn what_keeps_a_shard_from_its_ring_is_named() {
+    let home = Home::new();
+    add_own(&home, "probe", "");
+    let mut command = ordinary::dev(&home, &[]);
+    let limit = libc::rlimit { rlim_cur: 1 << 16, rlim_max: 1 << 16 };
+    // SAFETY: between fork and exec one system call is made, on a constant.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit);
+            Ok(())
+        });
+    }
+    let said = Daemon::run(&home, command).refusal();
+    let expected = "hairtrigger: shard 0 cannot be started: all memory that this user may lock is in use \
+                    (RLIMIT_MEMLOCK, for all his processes together, of which each shard takes 320 KiB); raise it, or set \
+                    fewer shards";
+    assert!(said.iter().any(|line| line == expected), "{said:?}");
 }
