@@ -128,11 +128,7 @@ mod switch {
 
     /// The program that stands in place of the policy when that is off: it notifies the warden of what it serves, and
     /// allows everything else.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "codes, and numbers of calls"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "codes, and numbers of calls")]
     pub(crate) fn gates() -> Option<BpfProgram> {
         let statement = |code: u32, k: u32| sock_filter { code: code as u16, jt: 0, jf: 0, k };
         let equals = |k: u32, jt: u8, jf: u8| sock_filter {

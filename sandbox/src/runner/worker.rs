@@ -26,8 +26,9 @@ pub(super) fn run(plugin: &Plugin, geometry: Geometry, domain: RulesetCreated, a
         exit(EXIT_WORKER_START);
     }
     // Its own domain: the template may still signal it, its siblings may not.
-    let restricted = if layers::on(Layer::Landlock) { landlock::enforce(domain) } else { Ok(drop(domain)) };
-    if restricted.is_err() {
+    if !layers::on(Layer::Landlock) {
+        drop(domain);
+    } else if landlock::enforce(domain).is_err() {
         exit(EXIT_WORKER_START);
     }
     let Ok(mut channel) = WorkerEnd::open(geometry) else { exit(EXIT_WORKER_START) };
