@@ -14,7 +14,7 @@ use hairtrigger_sandbox::limits::{
     MIN_MEMORY, MIN_TIMEOUT,
 };
 
-pub(crate) use allow::{May, OffLimits};
+pub(crate) use allow::{May, OffLimits, links};
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
 use crate::shard::route::Pattern;

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::config::Config;
-use crate::manifest::{FILE_NAME, Manifest, OffLimits};
+use crate::manifest::{FILE_NAME, Manifest, OffLimits, links};
 use crate::settings::{self, BadSettings, Mistake, Mistakes};
 use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
@@ -75,8 +76,8 @@ fn walk(directory: &Path, depth: usize, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
-/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name, one in the
-/// directory of another, and routes in conflict.
+/// Reads and checks every manifest below `root`; what is wrong is noted, and so are two of one name and
+/// routes in conflict.
 pub(crate) fn manifests(root: &Path, off_limits: &OffLimits, bad: &mut Mistakes) -> Vec<(PathBuf, Manifest)> {
     let paths = find(root).map_err(|error| Mistake::of(root, format_args!("{error:#}")).into());
     let paths = bad.note(paths).unwrap_or_default();
@@ -95,20 +96,6 @@ pub(crate) fn manifests(root: &Path, off_limits: &OffLimits, bad: &mut Mistakes)
         if let Some(other) = names.insert(&manifest.name, path) {
             let (name, other) = (&manifest.name, other.display());
             bad.add(Mistake::of(path, format_args!("a function named {name} is already in {other}")));
-        }
-    }
-    let homes: BTreeMap<_, _> = manifests
-        .iter()
-        .filter_map(|(path, manifest)| Some((path.parent()?, (path, &manifest.name))))
-        .collect();
-    for (path, _) in &manifests {
-        let around = path.ancestors().skip(2).find_map(|directory| homes.get(directory));
-        if let Some((outer, name)) = around {
-            let what = format_args!(
-                "it lies in the directory of function {name} ({}), which sees all of that; functions lie beside each other",
-                outer.display()
-            );
-            bad.add(Mistake::of(path, what));
         }
     }
     if names.len() == manifests.len()
@@ -134,27 +121,90 @@ pub(crate) fn deployed(config: &Config, file: &Path) -> Result<Vec<Deployed>, Ba
         let file = path.parent().unwrap_or(root).join(library);
         Deployed::new(manifest, &file).map_err(|error| Mistake::of(&path, format_args!("{error:#}")).into())
     };
-    let paths: Vec<_> = manifests.iter().map(|(path, _)| path.clone()).collect();
+    let places: Vec<_> = manifests.iter().map(|(path, manifest)| Places::of(path, manifest)).collect();
     let read = |function| bad.note(with_plugin(function));
     let functions: Vec<Option<Deployed>> = manifests.into_iter().map(read).collect();
-    for (path, function) in paths.iter().zip(&functions) {
-        let written = function.iter().flat_map(|function| &function.manifest.grants.write);
-        for granted in written {
-            // Whatever it is that serves there next would be this function's.
-            let meets = |other: &&Deployed| {
-                granted.starts_with(&other.directory) || other.directory.starts_with(granted)
+    let all: Vec<_> = places
+        .iter()
+        .zip(&functions)
+        .filter_map(|(places, function)| Some((places, function.as_ref()?)))
+        .collect();
+    for mistake in keep_apart(&all) {
+        bad.add(mistake);
+    }
+    bad.unless_any(functions.into_iter().flatten().collect())
+}
+
+/// Where a function comes from.
+struct Places {
+    manifest: PathBuf,
+    /// The same, without links.
+    real: PathBuf,
+    /// The links that lead to it and to the plugin.
+    links: Vec<PathBuf>,
+}
+
+impl Places {
+    fn of(path: &Path, manifest: &Manifest) -> Self {
+        let home = path.parent().unwrap_or(Path::new(""));
+        let library = manifest.library.iter().map(|library| home.join(library));
+        Self {
+            manifest: path.to_owned(),
+            real: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+            links: library.chain([path.to_owned()]).flat_map(|path| links(&path)).collect(),
+        }
+    }
+}
+
+/// What is wrong with what functions see, read and write of each other. Whoever sees a manifest sees the secrets in it; whoever
+/// writes a manifest, a plugin or a link to either puts something of his own there, with the other's grants.
+fn keep_apart(all: &[(&Places, &Deployed)]) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut shown: BTreeMap<&Path, Vec<&Deployed>> = BTreeMap::new();
+    for (_, function) in all {
+        shown.entry(&function.directory).or_default().push(function);
+    }
+    for (places, function) in all {
+        let name = &function.manifest.name;
+        let around = places.real.ancestors().filter_map(|directory| shown.get(directory)).flatten();
+        if let Some(other) = around.copied().find(|other| other.manifest.name != *name) {
+            let (other, directory) = (&other.manifest.name, other.directory.display());
+            let what = format_args!(
+                "function {other} would see it: its plugin is in {directory}, all of which it sees; functions lie beside \
+                 each other"
+            );
+            mistakes.push(Mistake::of(&places.manifest, what));
+        }
+        let Grants { read, write, .. } = &function.manifest.grants;
+        for granted in read {
+            let in_it = |(other, _): &&(&Places, &Deployed)| {
+                other.manifest != places.manifest && other.real.starts_with(granted)
             };
-            if let Some(other) = functions.iter().flatten().find(meets) {
-                let (granted, directory) = (granted.display(), other.directory.display());
-                let sentence = format_args!(
-                    "it must not write to {granted}: the plugin of {} is in {directory}",
-                    other.manifest.name
-                );
-                bad.add(Mistake::of(path, sentence));
+            if let Some((_, other)) = all.iter().find(in_it) {
+                let (granted, other) = (granted.display(), &other.manifest.name);
+                let what = format_args!("it must not read {granted}: the manifest of {other} is in it");
+                mistakes.push(Mistake::of(&places.manifest, what));
+            }
+        }
+        for granted in write {
+            let touches = |(other, deployed): &(&Places, &Deployed)| {
+                let (name, directory) = (&deployed.manifest.name, &deployed.directory);
+                if granted.starts_with(directory) || directory.starts_with(granted) {
+                    return Some(format!("the plugin of {name} is in {}", directory.display()));
+                }
+                if other.real.starts_with(granted) {
+                    return Some(format!("the manifest of {name} is {}", other.real.display()));
+                }
+                let link = other.links.iter().find(|link| link.starts_with(granted))?;
+                Some(format!("{} is a link to the plugin or the manifest of {name}", link.display()))
+            };
+            if let Some(why) = all.iter().find_map(touches) {
+                let what = format_args!("it must not write to {}: {why}", granted.display());
+                mistakes.push(Mistake::of(&places.manifest, what));
             }
         }
     }
-    bad.unless_any(functions.into_iter().flatten().collect())
+    mistakes
 }
 
 /// Two routes that match the same requests, if there are such. The later one comes second.

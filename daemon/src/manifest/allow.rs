@@ -105,7 +105,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// The symbolic links that lead to a path, each without others on its own way.
-fn links(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn links(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let parts = |path: &Path| path.iter().rev().map(OsString::from).collect::<Vec<_>>();
     let (mut at, mut left, mut links) = (PathBuf::from("/"), parts(&absolute), Vec::new());

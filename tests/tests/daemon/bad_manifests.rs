@@ -69,8 +69,18 @@ fn a_function_in_the_directory_of_another_is_refused() {
     fs::write(inner.join("function.toml"), "name = \"inner\"\nlibrary = \"inner.so\"\n").expect("writable");
     assert_eq!(
         refused(&home),
-        "hairtrigger: functions/outer/deep/inner/function.toml: it lies in the directory of function outer \
-         (functions/outer/function.toml), which sees all of that; functions lie beside each other."
+        "hairtrigger: functions/outer/deep/inner/function.toml: function outer would see it: its plugin is in \
+         functions/outer, all of which it sees; functions lie beside each other."
+    );
+    // It is the plugin's directory that a function sees.
+    let home = Home::new();
+    home.add("a", &echo(), "").add("b", &echo(), "");
+    fs::copy(echo(), home.functions().join("a.so")).expect("a file can be copied");
+    home.add_manifest("a", "name = \"a\"\nlibrary = \"../a.so\"\n");
+    assert_eq!(
+        refused(&home),
+        "hairtrigger: functions/b/function.toml: function a would see it: its plugin is in functions, all of which it \
+         sees; functions lie beside each other."
     );
 }
 

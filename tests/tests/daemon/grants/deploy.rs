@@ -156,3 +156,40 @@ fn what_would_give_the_sandbox_away_is_refused_by_name() {
     let expected = "b: it must not write to @/plugins: the plugin of a is in @/plugins.";
     assert_eq!(said, [expected]);
 }
+
+/// Whoever can take a link to a plugin or a manifest away can put something of his own there, with another's grants. And
+/// manifests have secrets in them.
+#[test]
+fn what_leads_to_others_plugins_and_manifests_is_kept() {
+    let home = Home::new();
+    let at = |path: &str| home.path().join(path);
+    open_directory(&at("builds/42"));
+    open_directory(&at("releases"));
+    open_directory(&at("elsewhere/deep"));
+    fs::copy(echo(), at("builds/42/a.so")).expect("a plugin can be copied");
+    symlink(at("builds/42"), at("releases/current")).expect("a link can be made");
+    let folder = home.add_manifest("a", "name = \"a\"\nlibrary = \"a.so\"\n");
+    symlink("../../releases/current/a.so", folder.join("a.so")).expect("a link can be made");
+    fs::rename(folder.join("function.toml"), at("elsewhere/deep/a.toml")).expect("a manifest can be moved");
+    symlink("../../elsewhere/deep/a.toml", folder.join("function.toml")).expect("a link can be made");
+    for (allow, why) in [
+        ("write = ['../../builds']", "must not write to @/builds: the plugin of a is in @/builds/42."),
+        (
+            "write = ['../../releases']",
+            "must not write to @/releases: @/releases/current is a link to the plugin or the manifest of a.",
+        ),
+        (
+            "write = ['../../elsewhere']",
+            "must not write to @/elsewhere: the manifest of a is @/elsewhere/deep/a.toml.",
+        ),
+        ("read = ['../../elsewhere']", "must not read @/elsewhere: the manifest of a is in it."),
+    ] {
+        home.add("b", &own("files"), &format!("[allow]\n{allow}"));
+        let said = home.refusal(3).join("\n").replace(&home.path().display().to_string(), "@");
+        assert_eq!(said, format!("hairtrigger: @/functions/b/function.toml: it {why}"), "{allow}");
+    }
+    home.add("b", &own("files"), "[allow]\nread = ['../../releases', '../../builds']");
+    let daemon = home.start();
+    daemon.get("/a").assert_ok("GET /a\n");
+    daemon.stop();
+}
