@@ -13,6 +13,7 @@ use hairtrigger_sandbox::limits::{
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Section, Setting};
 use crate::shard::Timeouts;
+use crate::shard::ring::lockable_memory;
 
 mod group;
 
@@ -190,13 +191,7 @@ impl Config {
 /// A shard for each core that this process may use, if there is the memory for their rings.
 fn usual_shards() -> u16 {
     let cores = available_parallelism().map_or(1, usize::from);
-    let mut lockable = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: takes no pointers and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        // SAFETY: `lockable` outlives the call.
-        unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut lockable) };
-    }
-    shards(cores, lockable.rlim_max)
+    shards(cores, lockable_memory().unwrap_or(u64::MAX))
 }
 
 /// As many shards as there are cores and half of the lockable memory has room for: the user may have other daemons.

@@ -69,10 +69,14 @@ pub const RECEIVE_BUFFER: usize = 4 * 1024;
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// Entries of a shard's submission queue.
 pub const RING_ENTRIES: u32 = 2048;
-/// What a shard's rings and receive buffers take of the memory that an ordinary user may lock, in bytes; at most.
+/// Entries of its completion queue.
+pub const COMPLETION_ENTRIES: u32 = 4 * RING_ENTRIES;
+/// What a shard's rings take of the memory that a user may lock, in bytes; at most.
 pub const RING_MEMORY: u64 = 320 * 1024;
 /// The kernel gives back what rings locked some time after their process has ended; for so long a start waits for it.
 pub const RING_PATIENCE: Duration = Duration::from_secs(2);
+/// So often it tries.
+pub const RING_AGAIN: Duration = Duration::from_millis(10);
 /// A connection that holds this much unparsed input beyond its request under way is not read from, in bytes.
 pub const INPUT_HIGH_WATER: usize = 64 * 1024;
 /// A connection with this much output that the kernel has not got takes no further request, in bytes: so much is
@@ -319,6 +323,10 @@ const _: () = {
     assert!(LEAST_CONNECTIONS < MAX_CONNECTIONS);
     assert!(ADMIN_CONNECTIONS * MAX_SHARDS <= DESCRIPTOR_RESERVE);
     assert!(RECEIVE_BUFFERS.is_power_of_two());
+    // Submissions of 64 bytes and their 4 bytes of order, completions and descriptions of buffers of 16, and for each of
+    // these a page that is not filled.
+    let rings = RING_ENTRIES as u64 * (64 + 4) + (COMPLETION_ENTRIES as u64 + RECEIVE_BUFFERS as u64) * 16;
+    assert!(rings + 4 * 4096 <= RING_MEMORY);
     assert!(CHANNEL_DEPTH.is_power_of_two());
     // What is large is not inline, neither in a connection's input nor in a slot.
     assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);

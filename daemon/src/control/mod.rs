@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hairtrigger_sandbox::Sandbox;
 use hairtrigger_sandbox::cgroup::Removed;
 use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES, RING_MEMORY};
@@ -38,6 +38,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::config::{Config, Origin};
 use crate::shard::inbox::{Inbox, Report, ToShard};
 use crate::shard::record::{Record, Records};
+use crate::shard::ring::{lockable_memory, patiently};
 use crate::shard::{Shard, ShardConfig};
 use command::Wishes;
 use follow::{Control, Ears, End};
@@ -128,6 +129,10 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     };
     // The shards find in their inboxes what there is to serve before they take the first connection.
     control.carry_out();
+    // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it. Its ring comes before those
+    // of the shards, which may leave nothing for it.
+    let runtime = patiently(|| tokio_uring::Runtime::new(&tokio_uring::builder()))
+        .map_err(|error| not_started("the control thread", &error))?;
     let mut threads = Vec::new();
     let mut ends = Vec::new();
     for (number, listeners) in (0..shards).zip(change.new) {
@@ -152,8 +157,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
             }
         }
     }
-    // tokio-uring's runtime is a tokio runtime: the signals and channels of the latter run in it.
-    let result = tokio_uring::start(control.run(Ears {
+    let result = runtime.block_on(control.run(Ears {
         heard,
         reports,
         wishes,
@@ -185,7 +189,8 @@ fn end_all(shards: &[Arc<Inbox>]) {
     }
 }
 
-/// As many descriptors and as much memory for rings as may be: connections and workers are limited by other bounds.
+/// As many descriptors, and as much memory for rings, as may be: connections, workers and shards are limited by other
+/// bounds.
 fn raise_limits() {
     for resource in [libc::RLIMIT_NOFILE, libc::RLIMIT_MEMLOCK] {
         // SAFETY: `limit` outlives both calls.
@@ -217,14 +222,23 @@ fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
     })?;
     match outcome.recv() {
         Ok(None) => Ok(shard),
-        Ok(Some(error)) if error.kind() == io::ErrorKind::OutOfMemory => bail!(
-            "shard {number} cannot be started: all memory that this user may lock is in use (RLIMIT_MEMLOCK, for all his \
-             processes together, of which each shard takes {} KiB); raise it, or set fewer shards",
-            RING_MEMORY / 1024
-        ),
-        Ok(Some(error)) => Err(error).with_context(|| format!("shard {number} cannot be started")),
+        Ok(Some(error)) => Err(not_started(&format!("shard {number}"), &error)),
         Err(_) => bail!("the shard panicked while it started; please report this"),
     }
+}
+
+/// Why something has no ring, in the words of who can change it.
+fn not_started(what: &str, error: &io::Error) -> anyhow::Error {
+    let why = if error.kind() == io::ErrorKind::OutOfMemory && lockable_memory().is_some() {
+        let shard = RING_MEMORY / 1024;
+        format!(
+            "all memory that this user may lock is in use (RLIMIT_MEMLOCK, for all his processes together, of which each \
+             shard takes {shard} KiB); raise it, or set fewer shards"
+        )
+    } else {
+        error.to_string()
+    };
+    anyhow!("{what} cannot be started: {why}")
 }
 
 /// Makes a directory that only the daemon's user may enter.

@@ -5,6 +5,7 @@
 
 mod buffers;
 
+use std::fs;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -12,7 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hairtrigger_sandbox::limits::{RECEIVE_BUFFER, RECEIVE_BUFFERS, RING_ENTRIES, RING_PATIENCE};
+use hairtrigger_sandbox::limits::{
+    COMPLETION_ENTRIES, RECEIVE_BUFFER, RECEIVE_BUFFERS, RING_AGAIN, RING_ENTRIES, RING_PATIENCE,
+};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, Probe, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
@@ -114,6 +117,33 @@ pub(crate) struct Ring {
     pub(crate) enters: u64,
 }
 
+/// Tries what locks memory until there is some: no event tells when the kernel is done with the rings of a process that
+/// has ended. For a thread that does nothing else yet.
+pub(crate) fn patiently<T>(step: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match step() {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory && begun.elapsed() < RING_PATIENCE => {
+                thread::sleep(RING_AGAIN);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How much memory this process may lock, in bytes, together with all others of its user; `None` for as much as there is.
+/// What it locks are rings.
+pub(crate) fn lockable_memory() -> Option<u64> {
+    // Bit 14 of the capabilities is CAP_IPC_LOCK, for which the kernel does not count.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives the call.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
+    (known && effective & 1 << 14 == 0 && limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max)
+}
+
 /// What this program needs of io_uring, by the name that a person can look up.
 fn required(ring: &IoUring) -> io::Result<()> {
     let missing = |what: &str, since: &str| {
@@ -164,26 +194,16 @@ pub(crate) fn check() -> io::Result<()> {
 impl Ring {
     /// Makes the ring on the thread that will use it; no other may.
     pub(crate) fn new() -> io::Result<Self> {
-        let begun = Instant::now();
-        let ring = loop {
-            let built = IoUring::builder()
+        let build = || {
+            IoUring::builder()
                 .setup_single_issuer()
                 .setup_defer_taskrun()
                 .setup_taskrun_flag()
                 .setup_submit_all()
-                .setup_cqsize(RING_ENTRIES * 4)
-                .build(RING_ENTRIES);
-            match built {
-                // No event tells when the kernel is done with the rings of a process that has ended.
-                Err(error)
-                    if error.kind() == io::ErrorKind::OutOfMemory && begun.elapsed() < RING_PATIENCE =>
-                {
-                    thread::sleep(Duration::from_millis(10));
-                }
-                built => break built,
-            }
+                .setup_cqsize(COMPLETION_ENTRIES)
+                .build(RING_ENTRIES)
         };
-        let ring = ring.map_err(|error| match error.raw_os_error() {
+        let ring = patiently(build).map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM) => io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "io_uring is switched off (kernel.io_uring_disabled)",

@@ -442,8 +442,8 @@ fn what_keeps_a_shard_from_its_ring_is_named() {
         });
     }
     let said = Daemon::run(&home, command).refusal();
-    let expected = "hairtrigger: shard 0 cannot be started: all memory that this user may lock is in use \
-                    (RLIMIT_MEMLOCK, for all his processes together, of which each shard takes 320 KiB); raise it, or set \
-                    fewer shards";
-    assert!(said.iter().any(|line| line == expected), "{said:?}");
+    // Which ring is the first without room depends on what else this user's tests have locked.
+    let expected = " cannot be started: all memory that this user may lock is in use (RLIMIT_MEMLOCK, for all his \
+                    processes together, of which each shard takes 320 KiB); raise it, or set fewer shards";
+    assert!(said.iter().any(|line| line.ends_with(expected)), "{said:?}");
 }

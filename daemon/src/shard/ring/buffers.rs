@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
+use super::patiently;
+
 /// The one group.
 const GROUP: u16 = 0;
 
@@ -27,7 +29,9 @@ impl ReceiveBuffers {
         let entries = map(usize::from(count) * size_of::<BufRingEntry>())?.cast();
         let memory = map(usize::from(count) * size)?;
         // SAFETY: the entries are mapped for ever, page-aligned and large enough for `count`.
-        unsafe { submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)? };
+        let register =
+            || unsafe { submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0) };
+        patiently(register)?;
         let mut buffers = Self { entries, memory, count, size, tail: 0 };
         (0..count).for_each(|buffer| buffers.give_back(buffer));
         Ok(buffers)
