@@ -13,6 +13,18 @@ use landlock::{
 
 use crate::grants::Grants;
 
+/// The version since which a domain can be told to log nothing (Linux 6.15).
+const QUIET: u32 = 7;
+
+/// The landlock ABI that the kernel speaks; `None` if it has no landlock or it is switched off.
+pub fn abi() -> Option<u32> {
+    const VERSION: u32 = 1;
+    let none: *const libc::c_void = std::ptr::null();
+    // SAFETY: with this flag the kernel reads no attributes, and demands that there are none.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) };
+    u32::try_from(version).ok()
+}
+
 /// What is handled: everything of the ABI that has scopes (Linux 6.12), required, not best effort.
 const REQUIRED: ABI = ABI::V6;
 
@@ -77,9 +89,10 @@ fn beneath(ruleset: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> 
 /// Applies a ruleset to this thread; partial enforcement is an error.
 pub(crate) fn enforce(ruleset: RulesetCreated) -> io::Result<()> {
     // no_new_privs is set already, and inside a worker the policy no longer lets it be set.
-    // What a function is refused is its business: with an audit daemon on the host it could fill the log.
-    let quiet =
-        ruleset.no_new_privs(false).log_same_exec(false).and_then(|quiet| quiet.log_subdomains(false));
+    // What a function is refused is its business: with an audit daemon on the host it could fill the log. Kernels that
+    // cannot be told so lack more than this, and `doctor` is to name that.
+    let loud = abi() < Some(QUIET);
+    let quiet = ruleset.no_new_privs(false).log_same_exec(loud).and_then(|quiet| quiet.log_subdomains(loud));
     let status = quiet.and_then(RulesetCreated::restrict_self).map_err(io::Error::other)?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),

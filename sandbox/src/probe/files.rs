@@ -19,7 +19,7 @@ use crate::sys::{self, check};
 /// Private mounts, a tmpfs, read-only binds, pivot_root and a read-only root.
 pub(super) fn root(mount_namespace: bool) -> Row {
     let protects = "seeing any file but libraries and the function's own, and writing any";
-    let about = About::new(Step::Root, "2.6.26", protects, BELOW_FULL).at(FULL);
+    let about = About::new(Step::Root, "5.12", protects, BELOW_FULL).at(FULL);
     if !mount_namespace {
         return Row::untried(about, "it needs a mount namespace of its own");
     }
@@ -41,15 +41,6 @@ pub(super) fn look_around() -> Result<(), Failure> {
     }
     must_fail("making a file in the root", libc::EROFS, File::create("/made"))?;
     must_fail("making a file beside libraries", libc::EROFS, File::create("/function/made"))
-}
-
-/// The landlock ABI that the kernel speaks; `None` if it has no landlock or it is switched off.
-pub fn landlock_abi() -> Option<u32> {
-    const VERSION: u32 = 1;
-    let none: *const libc::c_void = std::ptr::null();
-    // SAFETY: with this flag the kernel reads no attributes, and demands that there are none.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) };
-    u32::try_from(version).ok()
 }
 
 pub(super) fn landlock() -> Vec<Row> {

@@ -27,7 +27,7 @@ use crate::cgroup::CgroupError;
 use crate::level::Level;
 use crate::step::SetupError;
 
-pub use files::landlock_abi;
+pub use crate::landlock::abi as landlock_abi;
 pub use runner::{Runner, StepState};
 
 /// What the trials are made with.

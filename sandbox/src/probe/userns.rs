@@ -42,7 +42,7 @@ pub(super) fn rows(ordinary: bool) -> Vec<Row> {
     vec![
         row("the user alone", "3.8", user, user_alone),
         row("the six others", "5.5", others, six_others),
-        row("root file system", "3.8", root, root_file_system),
+        row("root file system", "5.12", root, root_file_system),
         row("no capabilities", "4.3", capabilities, no_capabilities),
     ]
 }

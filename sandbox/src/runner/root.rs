@@ -27,6 +27,10 @@ const LINKS: &[(&str, &str)] = &[("usr/lib", "lib"), ("usr/lib64", "lib64")];
 /// Of `<linux/mount.h>`, Linux 5.2.
 const OPEN_TREE_CLONE: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
+
+/// What everything is shown with.
+const GUARDED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// A directory that is sure to exist and that holds nothing anybody binds from. The new root is built on
 /// top of it, in this mount namespace only.
@@ -63,15 +67,16 @@ pub(crate) fn enter(function: &Path, grants: &Grants) -> Result<(), SetupError> 
     let below = |path: &Path| stage.join(path.strip_prefix("/").unwrap_or(path));
     // What contains another comes first, and would hide it otherwise; the libraries, which can be executed, last.
     for (source, writable) in granted(grants) {
-        let flags = guarded | libc::MS_NOEXEC | if writable { 0 } else { libc::MS_RDONLY };
-        bind(source, Links::No, &below(source), flags).map_err(|error| {
+        let attributes =
+            GUARDED | libc::MOUNT_ATTR_NOEXEC | if writable { 0 } else { libc::MOUNT_ATTR_RDONLY };
+        bind(source, Links::No, &below(source), attributes).map_err(|error| {
             // Whoever is not root must not see what a file system hides that is mounted there.
             let hides = error.raw_os_error() == Some(libc::EINVAL);
             let why = if hides { ", below which other file systems are mounted" } else { "" };
             SetupError::with(Step::Root, &error, format!("bind {}{why}", source.display()))
         })?;
     }
-    let read_only = guarded | libc::MS_RDONLY;
+    let read_only = GUARDED | libc::MOUNT_ATTR_RDONLY;
     for source in library_directories() {
         bind(&source, Links::Yes, &below(&source), read_only).map_err(at("bind", &source))?;
     }
@@ -108,12 +113,14 @@ fn granted(grants: &Grants) -> Vec<(&Path, bool)> {
 enum Links {
     /// It is the operator's, and leads where it leads.
     Yes,
-    /// It had none when it was looked at, and another function may write where one would stand now.
+    /// It had none when it was looked at. Since then a function that may write on the way could have moved a directory
+    /// there that holds one.
     No,
 }
 
-/// Shows a file or a directory in another place, without what is mounted below it.
-fn bind(source: &Path, links: Links, target: &Path, flags: libc::c_ulong) -> io::Result<()> {
+/// Shows a file or a directory in another place, without what is mounted below it. What it is mounted with (`MOUNT_ATTR_…`)
+/// holds before anything can be found there.
+fn bind(source: &Path, links: Links, target: &Path, attributes: u64) -> io::Result<()> {
     let source = open_place(source, links)?;
     if source.metadata()?.is_dir() {
         fs::create_dir_all(target)?;
@@ -121,28 +128,28 @@ fn bind(source: &Path, links: Links, target: &Path, flags: libc::c_ulong) -> io:
         target.parent().map_or(Ok(()), fs::create_dir_all)?;
         File::create(target)?;
     }
-    let target_string = CString::new(target.as_os_str().as_bytes())?;
+    let here = c"".as_ptr();
     // SAFETY: the path is NUL-terminated and empty, which with AT_EMPTY_PATH means the descriptor.
     let tree = own(unsafe {
         let flags = OPEN_TREE_CLONE | libc::AT_EMPTY_PATH.cast_unsigned();
-        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
+        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), here, flags)
     })?;
-    // SAFETY: both paths are NUL-terminated and outlive the call.
+    // Set, and none taken away: what the source's own mount forbids stays forbidden.
+    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: as above; `attributes` is of the size that is said, and outlives the call.
     check(unsafe {
-        let (from, to) = (tree.as_raw_fd(), libc::AT_FDCWD);
-        let target = target_string.as_ptr();
-        libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, target, MOVE_MOUNT_F_EMPTY_PATH)
+        let (of, size) = (&raw const attributes, size_of::<libc::mount_attr>());
+        libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), here, libc::AT_EMPTY_PATH, of, size)
     })?;
-    // The flags of a bind are taken at its remount only.
-    let flags = libc::MS_REMOUNT | libc::MS_BIND | flags;
-    match mount(None, target, None, flags, None) {
-        // In a user namespace a `noexec` of the source's cannot be taken back. What lies there can be read and not
-        // be loaded, as the loader will say.
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            mount(None, target, None, flags | libc::MS_NOEXEC, None)
-        }
-        outcome => outcome,
-    }
+    // A descriptor as well: below what is shown already, others may move directories about.
+    let target = open_place(target, Links::No)?;
+    // SAFETY: both paths are NUL-terminated and empty, which with these flags means the descriptors.
+    check(unsafe {
+        let (from, to) = (tree.as_raw_fd(), target.as_raw_fd());
+        let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+        libc::syscall(libc::SYS_move_mount, from, here, to, here, flags)
+    })?;
+    Ok(())
 }
 
 /// A descriptor that stands for a file or a directory and opens neither.
