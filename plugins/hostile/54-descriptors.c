@@ -6,7 +6,8 @@
  *
  * Expected: while it is loaded, the last open fails with EMFILE, and nobody but the function is short of anything; if
  * it keeps them, nothing is left for its own further confinement, and it is not served. In an invocation, where
- * nothing can be opened, the first fails with EACCES; of rulesets one fails with EMFILE there as well. Unconfined, it stops by itself at 1,000.
+ * nothing can be opened, the first fails with EACCES; of rulesets one fails with EMFILE there as well. Unconfined, it
+ * stops by itself at 1,000.
  */
 #include "crime.h"
 #include <fcntl.h>

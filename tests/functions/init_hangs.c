@@ -1,11 +1,11 @@
-/* Never returns from init. */
+/* Never returns from init, and says when it is there. */
 #define _POSIX_C_SOURCE 200809L
 #include <hairtrigger.h>
 #include <time.h>
 
 static int32_t init(const ht_host *host, void **state) {
     (void)state;
-    (void)host;
+    ht_log_text(host, HT_LOG_INFO, "this takes for ever");
     for (;;) {
         struct timespec second = {1, 0};
         nanosleep(&second, NULL);

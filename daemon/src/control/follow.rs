@@ -179,6 +179,10 @@ impl Control<'_> {
     fn happened(&mut self, event: Event, again: &UnboundedSender<u32>) {
         match event {
             Event::Loading { function, output } => {
+                if !self.versions.wanted(function) {
+                    // It was told to go before there was anything of it.
+                    self.sandbox.unload(function);
+                }
                 let Some(deployed) = self.versions.deployed(function) else { return };
                 let name = deployed.manifest.name.as_str();
                 self.loading

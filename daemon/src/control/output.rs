@@ -20,14 +20,14 @@ use super::log::Log;
 use crate::shard::record::Short;
 use crate::shard::reply::InvocationId;
 
-/// Output that is followed, by whoever may want to see what there is of it now.
+/// Output that is followed, for whoever must have all that there is of it before he says something himself.
 pub(super) struct Followed {
     pipe: Rc<Receiver>,
     lines: Rc<RefCell<Lines>>,
 }
 
 /// Passes the lines of a worker or a template on until the last writer is gone. If they are `marked`, each with
-/// the invocation that it belongs to.
+/// the invocation that it belongs to. `None` if the pipe cannot be waited for: then nobody reads it.
 pub(super) fn follow(function: Arc<str>, pipe: OwnedFd, marked: bool, log: &Log) -> Option<Followed> {
     let pipe = Rc::new(Receiver::from_owned_fd(pipe).ok()?);
     let lines = Rc::new(RefCell::new(Lines::new(function, marked)));

@@ -377,7 +377,7 @@ impl Versions {
         }
         if entry.template || entry.asked {
             // One that is still being loaded may take long, and nobody waits for it. If there is no template of it yet,
-            // this comes again once there is.
+            // it goes as soon as there is.
             self.effects.push(Effect::Unload(key));
         } else {
             self.forget(key);

@@ -323,9 +323,17 @@ pub const POLICY: &[Entry] = &[
         RefuseIf(&[&[is(0, libc::PR_SET_VMA as u64)]]),
         "names for memory, which allocators give and do without; the kernel counts them as nobody's",
     ),
-    entry(libc::SYS_clock_nanosleep, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
-    entry(libc::SYS_clock_gettime, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
-    entry(libc::SYS_clock_getres, RefuseIf(OTHERS_CLOCKS), "clocks of other processes and threads"),
+    entry(
+        libc::SYS_clock_nanosleep,
+        RefuseIf(OTHERS_CLOCKS),
+        "clocks of processes and threads by their number",
+    ),
+    entry(
+        libc::SYS_clock_gettime,
+        RefuseIf(OTHERS_CLOCKS),
+        "clocks of processes and threads by their number",
+    ),
+    entry(libc::SYS_clock_getres, RefuseIf(OTHERS_CLOCKS), "clocks of processes and threads by their number"),
     entry(libc::SYS_sysinfo, Refuse, "the host's memory and load are not the function's to know"),
     entry(libc::SYS_ioctl, RefuseIf(&[&[is(1, libc::TCGETS)]]), "isatty"),
     // ---- granted: reading ----
@@ -429,7 +437,8 @@ pub const POLICY: &[Entry] = &[
         Connect,
         libc::SYS_epoll_ctl,
         AllowIf(not_of_the_channel!(2)),
-        "event loops; not of the channel's descriptors, whose every event the daemon would pay for",
+        "event loops; not of the channel's descriptors, whose every event the daemon would pay for (poll cannot be \
+         kept from that)",
     ),
     granted(Connect, libc::SYS_epoll_wait, Allow, "waits itself only"),
     granted(Connect, libc::SYS_epoll_pwait, Allow, "waits itself only"),

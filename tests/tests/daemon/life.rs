@@ -74,7 +74,9 @@ fn no_template_begins_before_its_init_has_closed_everything() {
     };
     // The moment is short, so it is looked for as often as can be, while runners are made for all functions.
     let (mut begun, mut looks) = (BTreeSet::new(), 0);
+    let started = Instant::now();
     while !loaded(&daemon) {
+        assert!(started.elapsed() < Duration::from_secs(60), "they are not all loaded: {:?}", daemon.lines());
         for init in children(daemon.process.pid) {
             for template in children(init) {
                 looks += 1;

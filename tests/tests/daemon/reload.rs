@@ -242,7 +242,8 @@ fn a_function_that_is_removed_while_its_init_hangs_goes_at_once() {
     let mut daemon = Daemon::spawn(&home);
     daemon.await_address();
     let begun = Instant::now();
-    let template = eventually("its template", || daemon.find_template("hangs"));
+    daemon.await_line(|line| line.starts_with("[hangs] "));
+    let template = daemon.template("hangs");
     fs::remove_dir_all(home.functions().join("hangs")).expect("it is there");
     assert_eq!(reload(&home).0, 200);
     await_functions(&home, &["stays"]);
