@@ -301,7 +301,8 @@ fn stack_canary_and_layout_are_a_functions_own() {
 #[test]
 fn memory_barriers_are_for_a_functions_own_threads() {
     let home = Home::new();
-    home.add("barrier", &own("barrier"), "");
+    // What is registered holds for the worker that did it.
+    home.add("barrier", &own("barrier"), "concurrency.max = 1");
     let daemon = home.start();
     let mut connection = daemon.connect();
     // Query, and register before use, without and with the instruction stream.

@@ -159,7 +159,8 @@ fn a_worker_that_dies_is_replaced_for_all_shards() {
             }
         }
     }
-    assert_eq!(daemon.workers("probe").len(), 1);
+    // The last one that died may still be missed.
+    daemon.await_workers("probe", 1);
     daemon.stop();
 }
 
