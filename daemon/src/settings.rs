@@ -1,7 +1,7 @@
 //! Reading a settings file (a manifest, the daemon's configuration) and saying everything that is wrong with
 //! it: always `path:line:column: what was expected; found what`, a sentence for each mistake.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Read as _;
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
@@ -45,12 +45,14 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if let Some(Place { line, column }) = self.place {
-            write!(f, "{line}:{column}:")?;
-        }
+        let place = self.place.map(|Place { line, column }| format!("{line}:{column}:")).unwrap_or_default();
         let stop = if self.message.ends_with(['.', '?']) { "" } else { "." };
-        write!(f, " {}{stop}", self.message)
+        let line = format!("{}:{place} {}{stop}", self.file.display(), self.message);
+        // A path may have any characters in its name, and is not to be another line, or to move somebody's cursor.
+        for c in line.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_debug())? } else { f.write_char(c)? }
+        }
+        Ok(())
     }
 }
 
