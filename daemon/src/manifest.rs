@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{
-    DEFAULT_CONCURRENCY, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY, DEFAULT_PROVISIONED,
-    DEFAULT_QUEUE, DEFAULT_TIMEOUT, MAX_CPU, MAX_ENV, MAX_ENV_BYTES, MAX_FUNCTION_NAME, MAX_MEMORY,
-    MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_THREADS, MAX_TIMEOUT, MAX_WORKERS, MIN_CPU,
-    MIN_MEMORY, MIN_TIMEOUT,
+    DEFAULT_CONCURRENCY, DEFAULT_IDLE, DEFAULT_MAX_REQUEST, DEFAULT_MAX_RESPONSE, DEFAULT_MEMORY,
+    DEFAULT_PROVISIONED, DEFAULT_QUEUE, DEFAULT_TIMEOUT, DEFAULT_UNLOAD, MAX_CPU, MAX_ENV, MAX_ENV_BYTES,
+    MAX_FUNCTION_NAME, MAX_IDLE, MAX_MEMORY, MAX_QUEUE, MAX_REQUEST, MAX_RESPONSE, MAX_ROUTES, MAX_THREADS,
+    MAX_TIMEOUT, MAX_UNLOAD, MAX_WORKERS, MIN_CPU, MIN_IDLE, MIN_MEMORY, MIN_TIMEOUT, MIN_UNLOAD,
 };
 
 pub(crate) use allow::{May, OffLimits, links};
@@ -40,7 +40,7 @@ const KEYS: &[&str] = &[
     "allow",
     "env",
 ];
-const CONCURRENCY_KEYS: &[&str] = &["provisioned", "max", "queue"];
+const CONCURRENCY_KEYS: &[&str] = &["provisioned", "max", "queue", "idle", "unload"];
 
 /// What a function is and may use, every value within its bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +91,10 @@ pub(crate) struct Concurrency {
     pub(crate) max: u32,
     /// Most invocations that wait for one.
     pub(crate) queue: u32,
+    /// How long a worker stays without work, if it is not kept warm.
+    pub(crate) idle: Duration,
+    /// How long the template stays without workers, if none is kept warm.
+    pub(crate) unload: Duration,
 }
 
 impl Manifest {
@@ -182,12 +186,21 @@ fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
 }
 
 fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency {
-    let mut concurrency =
-        Concurrency { provisioned: DEFAULT_PROVISIONED, max: DEFAULT_CONCURRENCY, queue: DEFAULT_QUEUE };
+    let mut concurrency = Concurrency {
+        provisioned: DEFAULT_PROVISIONED,
+        max: DEFAULT_CONCURRENCY,
+        queue: DEFAULT_QUEUE,
+        idle: DEFAULT_IDLE,
+        unload: DEFAULT_UNLOAD,
+    };
     let section = setting.map(|setting| setting.section(CONCURRENCY_KEYS, bad));
     let Some(section) = section.and_then(|section| bad.note(section)) else { return concurrency };
     let queue = bad.read(&section, "queue", |queue| queue.count(0, MAX_QUEUE as u64, ""));
     concurrency.queue = queue.unwrap_or(concurrency.queue);
+    let idle = bad.read(&section, "idle", |idle| idle.time(MIN_IDLE, MAX_IDLE));
+    concurrency.idle = idle.unwrap_or(concurrency.idle);
+    let unload = bad.read(&section, "unload", |unload| unload.time(MIN_UNLOAD, MAX_UNLOAD));
+    concurrency.unload = unload.unwrap_or(concurrency.unload);
     if let Some(max) = section.get("max") {
         // What is wrong with max says nothing about provisioned.
         let Some(max) = bad.note(max.count(1, MAX_WORKERS as u64, "")) else { return concurrency };
@@ -238,7 +251,8 @@ pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
     assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout) && (MIN_MEMORY..=MAX_MEMORY).contains(memory));
     assert!(*max_request <= MAX_REQUEST && *max_response <= MAX_RESPONSE);
     assert!(cpu.is_none_or(|cores| (MIN_CPU..=MAX_CPU).contains(&cores)));
-    let Concurrency { provisioned, max, queue } = *concurrency;
+    let Concurrency { provisioned, max, queue, idle, unload } = *concurrency;
+    assert!((MIN_IDLE..=MAX_IDLE).contains(&idle) && (MIN_UNLOAD..=MAX_UNLOAD).contains(&unload));
     assert!(provisioned <= max && (1..=MAX_WORKERS).contains(&(max as usize)) && queue as usize <= MAX_QUEUE);
     assert!(manifest.routes.as_ref().is_none_or(|routes| routes.len() <= MAX_ROUTES));
     assert!(manifest.env.len() <= MAX_ENV);
@@ -275,7 +289,13 @@ mod tests {
             max_response: 6 << 20,
             isolation: Isolation::Reuse,
             dev: true,
-            concurrency: Concurrency { provisioned: 1, max: 16, queue: 256 },
+            concurrency: Concurrency {
+                provisioned: 1,
+                max: 16,
+                queue: 256,
+                idle: Duration::from_mins(1),
+                unload: Duration::from_mins(10),
+            },
             grants: Grants::default(),
             env: vec![],
         };
@@ -302,6 +322,8 @@ mod tests {
             provisioned = 0
             max = 0x10
             queue = 0
+            idle = "1500ms"
+            unload = "2h"
             [allow]
             read = []
             connect = [5432]
@@ -320,7 +342,13 @@ mod tests {
             max_response: 1 << 30,
             isolation: Isolation::Reuse,
             dev: false,
-            concurrency: Concurrency { provisioned: 0, max: 16, queue: 0 },
+            concurrency: Concurrency {
+                provisioned: 0,
+                max: 16,
+                queue: 0,
+                idle: Duration::from_millis(1500),
+                unload: Duration::from_hours(2),
+            },
             grants: Grants { connect: vec![5432], threads: 4, ..Grants::default() },
             env: vec![("Z".into(), "last letter first".into()), ("_a1".into(), String::new())],
         };
@@ -372,7 +400,7 @@ mod tests {
             ),
             (
                 "name = 'a'\n[concurrency]\nmaximum = 1",
-                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, max, queue.",
+                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, max, queue, idle, unload.",
             ),
             (
                 "name = 'a'\n[concurrency]\nqueu = 1",

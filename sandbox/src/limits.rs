@@ -167,6 +167,18 @@ pub const DEFAULT_PROVISIONED: u32 = 1;
 pub const DEFAULT_CONCURRENCY: u32 = 16;
 /// Default of the most invocations that wait for a worker of a function.
 pub const DEFAULT_QUEUE: u32 = 256;
+/// What a manifest may say of how long a worker that is not kept warm stays without work.
+pub const MIN_IDLE: Duration = Duration::from_millis(100);
+/// The most of it.
+pub const MAX_IDLE: Duration = Duration::from_mins(60);
+/// Its default: about what a person who looks at a page takes for the next click.
+pub const DEFAULT_IDLE: Duration = Duration::from_mins(1);
+/// What a manifest may say of how long a function without workers keeps its template.
+pub const MIN_UNLOAD: Duration = Duration::from_secs(1);
+/// The most of it.
+pub const MAX_UNLOAD: Duration = Duration::from_hours(24);
+/// Its default: who comes after so long a pause can wait for a load, which takes milliseconds and the plugin's init.
+pub const DEFAULT_UNLOAD: Duration = Duration::from_mins(10);
 /// Most variables of a function's environment.
 pub const MAX_ENV: usize = 256;
 /// Longest variable of a function's environment, name and value, in bytes.
@@ -337,6 +349,11 @@ const _: () = {
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
     assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
+    assert!(
+        MIN_UNLOAD.as_nanos() <= DEFAULT_UNLOAD.as_nanos()
+            && DEFAULT_UNLOAD.as_nanos() <= MAX_UNLOAD.as_nanos()
+    );
+    assert!(MIN_IDLE.as_nanos() <= DEFAULT_IDLE.as_nanos() && DEFAULT_IDLE.as_nanos() <= MAX_IDLE.as_nanos());
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
     // Each function may have an old version, a new one, and one more that was overtaken.
     assert!(MAX_FUNCTIONS * 3 < MAX_VERSIONS as usize);

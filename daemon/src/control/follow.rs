@@ -81,6 +81,7 @@ impl Control<'_> {
         self.log.event(self.front.serving(&addresses, socket, &removed));
         notify::ready("serving");
         let (again, mut reloads) = unbounded_channel();
+        let (nap, mut naps) = unbounded_channel();
         let mut running = ends.len();
         let mut ended = any_end(ends);
         let mut draining = self.shards.len();
@@ -104,7 +105,7 @@ impl Control<'_> {
                     self.drain();
                 },
                 Some(reading) = readings.recv() => self.reloaded(reading),
-                Some(event) = events.recv() => self.happened(event, &again),
+                Some(event) = events.recv() => self.happened(event, &again, &nap),
                 Some(start) = starts.recv() => {
                     if let Some(deployed) = self.versions.deployed(start.function) {
                         self.log.event(self.front.started(deployed, start.took));
@@ -113,6 +114,13 @@ impl Control<'_> {
                 }
                 Some((shard, report)) = reports.recv() => match report {
                     FromShard::Retired { function } => self.versions.retired(function),
+                    FromShard::Quiet { function } => self.quiet(function, &nap),
+                    FromShard::Dozes { function, round, agreed } => {
+                        if let Some(after) = self.versions.dozes(function, round, agreed, Instant::now()) {
+                            send_after(after, function, &nap);
+                        }
+                    }
+                    FromShard::Wanted { function } => self.versions.wanted_again(function),
                     FromShard::Failing { function, reason } => self.versions.failing(function, &reason),
                     FromShard::Asked(request) => self.asked(shard, &request),
                     FromShard::Drained => {
@@ -123,6 +131,11 @@ impl Control<'_> {
                     }
                 },
                 Some(function) = reloads.recv() => self.versions.reload(function),
+                Some(function) = naps.recv() => {
+                    if let Some(after) = self.versions.doze(function, Instant::now()) {
+                        send_after(after, function, &nap);
+                    }
+                }
                 Some(output) = outputs.recv() => {
                     if let Some(deployed) = self.versions.deployed(output.function) {
                         let name = deployed.manifest.name.as_str();
@@ -168,6 +181,8 @@ impl Control<'_> {
                     self.tell_all(|| ToShard::LoadFailed { function, reason: Arc::clone(&reason) });
                 }
                 Effect::Retire(function) => self.tell_all(|| ToShard::Retire { function }),
+                Effect::Doze(function, round) => self.tell_all(|| ToShard::Doze { function, round }),
+                Effect::Wake(function) => self.tell_all(|| ToShard::Wake { function }),
                 Effect::Unload(function) => self.sandbox.unload(function),
                 Effect::Forget(function) => self.holds.forget(function),
                 Effect::Say(sentence) => self.log.event(sentence),
@@ -176,7 +191,7 @@ impl Control<'_> {
     }
 
     /// Something became of a function in the sandbox.
-    fn happened(&mut self, event: Event, again: &UnboundedSender<u32>) {
+    fn happened(&mut self, event: Event, again: &UnboundedSender<u32>, nap: &UnboundedSender<u32>) {
         match event {
             Event::Loading { function, output } => {
                 if !self.versions.wanted(function) {
@@ -195,6 +210,7 @@ impl Control<'_> {
                     self.log.event(self.front.loaded(deployed, took));
                 }
                 self.versions.loaded(function);
+                self.quiet(function, nap);
             }
             Event::LoadFailed { function, failure } => {
                 if let Some(output) = self.loading.remove(&function) {
@@ -204,7 +220,8 @@ impl Control<'_> {
                 let reason = failure.to_string();
                 let wanted = self.versions.wanted(function);
                 // After a failure the shards go on refusing until the next load comes to something.
-                let retry = self.versions.load_failed(function, &reason) && holds::may_pass(&failure);
+                let may_pass = holds::may_pass(&failure) || self.versions.was_loaded(function);
+                let retry = self.versions.load_failed(function, &reason) && may_pass;
                 let hold = retry.then(|| self.holds.failed(function, Instant::now()));
                 if wanted {
                     self.log.event(self.front.failed(&deployed, &reason, hold));
@@ -227,6 +244,13 @@ impl Control<'_> {
             Event::Trouble(sentence) => self.log.event(sentence),
             // The sink gives these to the shards.
             Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}
+        }
+    }
+
+    /// Nobody wants anything of a version: it may go to sleep if that stays so.
+    fn quiet(&mut self, function: u32, nap: &UnboundedSender<u32>) {
+        if let Some(after) = self.versions.quiet(function, Instant::now()) {
+            send_after(after, function, nap);
         }
     }
 

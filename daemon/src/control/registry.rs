@@ -271,6 +271,7 @@ impl Deployed {
             provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue as usize,
+            idle: concurrency.idle,
         }
     }
 }

@@ -90,7 +90,7 @@ impl EventSink for Sink {
             }
             Event::TemplateGone { function, .. } => {
                 // Its workers' ends follow, and for none of them may the shard want another worker.
-                self.tell_all(|| ToShard::Reloading { function });
+                self.tell_all(|| ToShard::TemplateGone { function });
                 let _ = self.events.send(event);
             }
             // The output stays with the event, for its lines come before the end of the load that refers to them.

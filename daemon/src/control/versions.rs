@@ -2,15 +2,15 @@
 //! calls, what is to be done goes out as [`Effect`]s, in the order in which they must be carried out.
 //!
 //! A version *comes*: it is loaded while an older one of its name serves. It is *present*: requests go to it;
-//! at once, if nothing else could serve them. It *retires*: the shards finish what they have of it, its
-//! template is unloaded, and its key is free.
+//! at once, if nothing else could serve them. There it may *sleep*: unloaded, until somebody wants something of it. It
+//! *retires*: the shards finish what they have of it, its template is unloaded, and its key is free.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hairtrigger_sandbox::FunctionSpec;
 use hairtrigger_sandbox::grants::Grants;
@@ -24,6 +24,7 @@ use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
 use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
+use crate::units::Time;
 
 /// Hears what became of a wish for a new version.
 pub(super) type Done = oneshot::Sender<Result<Replaced, NotReplaced>>;
@@ -41,6 +42,10 @@ pub(super) enum Effect {
     Refuse(u32, String),
     /// Tell every shard that a version retires.
     Retire(u32),
+    /// Ask every shard whether a version may sleep; with the number of the question.
+    Doze(u32, u32),
+    /// Tell every shard that it does not.
+    Wake(u32),
     /// End a version's template.
     Unload(u32),
     /// Nothing is left of a version.
@@ -58,6 +63,17 @@ enum Standing {
     Retiring(u16),
 }
 
+/// Whether a version has a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    /// It has one, or will.
+    Awake,
+    /// So many shards have not said yet whether it may go.
+    Dozing { left: u16, wanted: bool },
+    /// It has none, or the one that it has is ending. Somebody may have wanted it meanwhile.
+    Asleep { wanted: bool },
+}
+
 /// One version.
 #[derive(Debug)]
 struct Entry {
@@ -69,6 +85,15 @@ struct Entry {
     asked: bool,
     /// It has a template.
     template: bool,
+    /// It was loaded at least once.
+    proven_good: bool,
+    sleep: Sleep,
+    /// Of the questions whether it may sleep, the number of the last.
+    round: u32,
+    /// When it was last seen that nobody wants anything of it.
+    quiet_since: Instant,
+    /// Whether it is to be seen whether that is still so.
+    nap: bool,
     /// Templates in a row that ended before they had a worker that served.
     barren: u32,
     /// Requests to it are answered, or will be soon: it was loaded once, and the last load did not fail.
@@ -163,6 +188,7 @@ impl Versions {
                 Standing::Retiring(_) => "retiring",
                 Standing::Coming => "coming",
                 Standing::Present if entry.failure.is_some() => "failed",
+                Standing::Present if matches!(entry.sleep, Sleep::Asleep { .. }) => "asleep",
                 Standing::Present if entry.template => "ready",
                 Standing::Present => "loading",
             },
@@ -234,6 +260,11 @@ impl Versions {
             standing: Standing::Coming,
             asked: false,
             template: false,
+            proven_good: false,
+            sleep: Sleep::Awake,
+            round: 0,
+            quiet_since: Instant::now(),
+            nap: false,
             barren: 0,
             serves: false,
             ready: false,
@@ -281,6 +312,7 @@ impl Versions {
     pub(super) fn loaded(&mut self, key: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         (entry.asked, entry.template, entry.serves) = (false, true, true);
+        (entry.sleep, entry.proven_good) = (Sleep::Awake, true);
         entry.failure = None;
         if entry.standing == Standing::Retiring(0) {
             self.effects.push(Effect::Unload(key));
@@ -295,6 +327,11 @@ impl Versions {
             entry.barren = 0;
         }
         self.proven(key);
+    }
+
+    /// Whether it was loaded before: then whatever keeps it from that now may pass.
+    pub(super) fn was_loaded(&self, key: u32) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.proven_good)
     }
 
     /// Whether anybody could still want something of a version.
@@ -329,6 +366,18 @@ impl Versions {
     pub(super) fn template_gone(&mut self, key: u32, why: &str) -> bool {
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.template = false;
+        let asleep = match std::mem::replace(&mut entry.sleep, Sleep::Awake) {
+            Sleep::Asleep { wanted } => Some(wanted),
+            Sleep::Awake | Sleep::Dozing { .. } => None,
+        };
+        if let Some(wanted) = asleep.filter(|_| entry.standing != Standing::Retiring(0)) {
+            if wanted {
+                self.load(key);
+            } else {
+                entry.sleep = Sleep::Asleep { wanted };
+            }
+            return false;
+        }
         entry.failure = Some(why.to_owned());
         match entry.standing {
             Standing::Coming => {
@@ -346,6 +395,81 @@ impl Versions {
                     self.effects.push(Effect::Refuse(key, why.to_owned()));
                 }
                 true
+            }
+        }
+    }
+
+    /// A shard has nothing of a version any more, or it was loaded and nobody has asked for it. Returns after which time
+    /// [`Versions::doze`] is to be called; not if some of its workers are kept warm, or if that is to be called anyway.
+    pub(super) fn quiet(&mut self, key: u32, now: Instant) -> Option<Duration> {
+        let entry = self.entries.get_mut(&key)?;
+        let concurrency = &entry.deployed.manifest.concurrency;
+        if concurrency.provisioned > 0 || matches!(entry.standing, Standing::Retiring(_)) {
+            return None;
+        }
+        entry.quiet_since = now;
+        (!std::mem::replace(&mut entry.nap, true)).then_some(concurrency.unload)
+    }
+
+    /// A while has passed: if it was quiet all that time, the version goes to sleep, unless a shard objects. Returns after
+    /// which time this is to be called again, if it is.
+    pub(super) fn doze(&mut self, key: u32, now: Instant) -> Option<Duration> {
+        let entry = self.entries.get_mut(&key)?;
+        let due = entry.quiet_since + entry.deployed.manifest.concurrency.unload;
+        if now < due {
+            return Some(due - now);
+        }
+        if entry.standing == Standing::Coming {
+            return Some(entry.deployed.manifest.concurrency.unload);
+        }
+        entry.nap = false;
+        if entry.standing == Standing::Present && entry.template && entry.sleep == Sleep::Awake {
+            entry.round = entry.round.wrapping_add(1);
+            entry.sleep = Sleep::Dozing { left: self.shards, wanted: false };
+            self.effects.push(Effect::Doze(key, entry.round));
+        }
+        None
+    }
+
+    /// A shard has said whether a version may sleep. Returns after which time [`Versions::doze`] is to be called again, if
+    /// it may not.
+    pub(super) fn dozes(&mut self, key: u32, round: u32, agreed: bool, now: Instant) -> Option<Duration> {
+        let entry = self.entries.get_mut(&key)?;
+        // One that was asked before the template went, and has come to answer only now, was asked something else.
+        let Sleep::Dozing { left, wanted } = entry.sleep else { return None };
+        if round != entry.round {
+            return None;
+        }
+        let (left, wanted) = (left.saturating_sub(1), wanted || !agreed);
+        entry.sleep = Sleep::Dozing { left, wanted };
+        if left > 0 {
+            return None;
+        }
+        if wanted || entry.standing != Standing::Present {
+            entry.sleep = Sleep::Awake;
+            self.effects.push(Effect::Wake(key));
+            // Whatever it was that somebody wanted, nobody may be left to say when it is over.
+            return self.quiet(key, now);
+        }
+        entry.sleep = Sleep::Asleep { wanted };
+        let (name, unload) = (&entry.deployed.manifest.name, entry.deployed.manifest.concurrency.unload);
+        let sentence =
+            format!("Function {name} had nothing to do for {}; the next request loads it.", Time(unload));
+        self.effects.extend([Effect::Unload(key), Effect::Say(sentence)]);
+        None
+    }
+
+    /// A shard wants something of a version that it was told to sleep.
+    pub(super) fn wanted_again(&mut self, key: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        match &mut entry.sleep {
+            Sleep::Awake => {}
+            Sleep::Dozing { wanted, .. } => *wanted = true,
+            // It is loaded once that has ended.
+            Sleep::Asleep { wanted } if entry.template => *wanted = true,
+            Sleep::Asleep { .. } => {
+                entry.sleep = Sleep::Awake;
+                self.load(key);
             }
         }
     }

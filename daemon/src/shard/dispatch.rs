@@ -71,7 +71,7 @@ impl Shard {
                 self.answer_caller(caller, &outcome);
                 return;
             }
-            Status::Loading | Status::Ready => {}
+            Status::Asleep | Status::Loading | Status::Ready => {}
         }
         // Nobody overtakes those who wait.
         if entry.queue.is_empty() {
@@ -96,6 +96,7 @@ impl Shard {
             return;
         }
         entry.queue.push_back((caller, now));
+        self.rouse(function);
         if let Some(exchange) = self.exchange(caller) {
             exchange.stamps.queued = now;
         }

@@ -29,6 +29,8 @@ pub(crate) enum Status {
     /// Not yet; requests wait.
     Loading,
     Ready,
+    /// No, since nobody wanted anything; the next request asks for one.
+    Asleep,
     /// No; requests are refused with this reason.
     Failed(Arc<str>),
 }
@@ -164,6 +166,8 @@ pub(crate) struct Function {
     /// Number of this shard.
     shard: u16,
     pub(crate) status: Status,
+    /// Whether there is a template, as far as this shard was told.
+    pub(crate) template: bool,
     /// Requests go to another version, or to none: this one is gone once it has nothing left to do.
     pub(crate) retiring: bool,
     pool: Pool,
@@ -182,6 +186,8 @@ pub(crate) struct Function {
     /// Why its workers end before they can serve, from when that is certain until one has answered something.
     pub(crate) failing: Option<Arc<str>>,
     pub(crate) growth_timer: bool,
+    /// Whether there is an alarm for workers without work.
+    pub(crate) idle_timer: bool,
     /// Whether the times of every invocation are wanted, whatever the client asks for.
     measured: bool,
     /// When its template was last loaded: monotonic, in nanoseconds.
@@ -219,6 +225,7 @@ impl Function {
             workers: (0..profile.max).map(|_| None).collect(),
             queue: VecDeque::with_capacity(profile.queue.min(1024)),
             status: Status::Loading,
+            template: false,
             retiring: false,
             away: 0,
             handed: 0,
@@ -227,6 +234,7 @@ impl Function {
             held_until: 0,
             failing: None,
             growth_timer: false,
+            idle_timer: false,
             measured,
             loaded_at: 0,
             service: 0,
@@ -235,6 +243,11 @@ impl Function {
             version,
             profile,
         }
+    }
+
+    /// Whether no request, no worker and no transfer of it is here, or on its way from here.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.away == 0 && self.pool.is_vacant()
     }
 
     /// Whether nobody serves yet, and somebody will.
@@ -336,12 +349,30 @@ impl Function {
             return false;
         }
         while let Some((id, _)) = self.pool.longest_idle() {
-            self.drain(id);
-            if let Some(live) = self.worker(id.slot) {
-                live.kill(Outcome::ShuttingDown);
-            }
+            self.end(id);
         }
         self.away == 0 && self.pool.is_vacant()
+    }
+
+    /// Kills the workers that have had no work for too long and are not kept warm. Returns when there may be more of
+    /// them, if there may.
+    pub(crate) fn reap(&mut self, now: u64) -> Option<u64> {
+        let patience = nanoseconds(self.profile.idle);
+        while self.pool.surplus() > 0 {
+            // If all are busy, none of them can be due earlier.
+            let due = self.pool.longest_idle().map_or(now, |(_, since)| since) + patience;
+            let Some((id, _)) = self.pool.longest_idle().filter(|_| due <= now) else { return Some(due) };
+            self.end(id);
+        }
+        None
+    }
+
+    /// Kills a worker that has no work.
+    fn end(&mut self, id: WorkerId) {
+        self.drain(id);
+        if let Some(live) = self.worker(id.slot) {
+            live.kill(Outcome::ShuttingDown);
+        }
     }
 
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {

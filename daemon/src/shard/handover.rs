@@ -1,7 +1,7 @@
 //! Invocations between shards: one that has no worker hands a request over to one that has, as a message, and
 //! gets the answer back as another.
 
-use hairtrigger_sandbox::limits::{LARGE_PAYLOAD, MAX_HANDS, WORKER_START_TIMEOUT};
+use hairtrigger_sandbox::limits::{INIT_TIMEOUT, LARGE_PAYLOAD, MAX_HANDS, WORKER_START_TIMEOUT};
 
 use super::connection::{Phase, Receive};
 use super::exchange::Exchange;
@@ -367,8 +367,15 @@ fn can_start(entry: &Function, now: u64) -> bool {
 }
 
 /// How long an invocation that began to wait at `since` may wait, as a moment: as long as it may take. Where that is
-/// short, and there is nobody yet who could serve it, as long as the start of a worker may take.
+/// short, and there is nobody yet who could serve it, as long as the start of a worker may take, and before that the load.
 pub(super) fn patience(entry: &Function, since: u64) -> u64 {
     let time = entry.profile.timeout;
-    since.saturating_add(nanoseconds(if entry.is_starting() { time.max(WORKER_START_TIMEOUT) } else { time }))
+    let time = match entry.status {
+        Status::Asleep | Status::Loading if entry.is_starting() => {
+            time.max(INIT_TIMEOUT + WORKER_START_TIMEOUT)
+        }
+        _ if entry.is_starting() => time.max(WORKER_START_TIMEOUT),
+        _ => time,
+    };
+    since.saturating_add(nanoseconds(time))
 }

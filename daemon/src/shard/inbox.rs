@@ -32,8 +32,8 @@ pub(crate) enum ToShard {
         /// The end of a sentence that says why.
         reason: Arc<str>,
     },
-    /// The version is being loaded once more.
-    Reloading {
+    /// The version's template is gone. Unless it sleeps, it is loaded once more.
+    TemplateGone {
         /// Which.
         function: u32,
     },
@@ -46,6 +46,18 @@ pub(crate) enum ToShard {
     },
     /// No request goes to this version any more: finish what is under way, end its workers, say so, forget it.
     Retire {
+        /// Which.
+        function: u32,
+    },
+    /// Nobody seems to want anything of this version any more: begin nothing, if that is so, and say whether it is.
+    Doze {
+        /// Which.
+        function: u32,
+        /// The number of the question.
+        round: u32,
+    },
+    /// Somebody wants something of it after all.
+    Wake {
         /// Which.
         function: u32,
     },
@@ -91,6 +103,25 @@ pub(crate) enum ToShard {
 pub(crate) enum FromShard {
     /// Nothing is left of a version that was to retire.
     Retired {
+        /// Which.
+        function: u32,
+    },
+    /// The last of a version's workers on this shard is gone, and nobody waits for one.
+    Quiet {
+        /// Which.
+        function: u32,
+    },
+    /// The answer to [`ToShard::Doze`].
+    Dozes {
+        /// Which.
+        function: u32,
+        /// The number of the question.
+        round: u32,
+        /// Whether it begins nothing any more.
+        agreed: bool,
+    },
+    /// Somebody wants something of a version that sleeps.
+    Wanted {
         /// Which.
         function: u32,
     },

@@ -100,6 +100,8 @@ enum Alarm {
     Worker(Key),
     /// Requests have waited long enough for more workers.
     Growth(u32),
+    /// Workers may have been without work for long enough.
+    Idle(u32),
     /// Descriptors were short; there may be some again, for the listener of this number.
     Accept(u32),
     /// A parcel has waited too long.
@@ -117,6 +119,7 @@ impl Alarm {
             Self::Growth(function) => word(2, Key::new(function, 0)),
             Self::Accept(listener) => word(3, Key::new(listener, 0)),
             Self::Parcel(key) => word(5, key),
+            Self::Idle(function) => word(6, Key::new(function, 0)),
             Self::Drain => word(4, Key::new(0, 0)),
         }
     }
@@ -130,6 +133,7 @@ impl Alarm {
             2 => Self::Growth(key.index),
             3 => Self::Accept(key.index),
             5 => Self::Parcel(key),
+            6 => Self::Idle(key.index),
             _ => Self::Drain,
         }
     }
@@ -379,9 +383,13 @@ impl Shard {
             ToShard::Loaded { function } => self.loaded(function),
             ToShard::Permit { function } => self.want_workers(function),
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
-            ToShard::Reloading { function } => {
+            ToShard::TemplateGone { function } => {
                 if let Some(function) = self.functions.get_mut(function) {
-                    function.status = Status::Loading;
+                    function.template = false;
+                    // One that sleeps is not loaded before somebody asks for it.
+                    if !matches!(function.status, Status::Asleep) {
+                        function.status = Status::Loading;
+                    }
                 }
             }
             ToShard::Route { routing, most_connections } => {
@@ -389,6 +397,8 @@ impl Shard {
                 self.most_connections = most_connections;
             }
             ToShard::Retire { function } => self.retire_version(function),
+            ToShard::Doze { function, round } => self.doze(function, round),
+            ToShard::Wake { function } => self.wake(function),
             ToShard::WorkerReady { ticket, worker } => self.worker_ready(ticket, *worker),
             ToShard::WorkerGone { ticket, ending } => self.worker_gone(ticket, ending),
             ToShard::Invoke(parcel) => self.take_parcel(parcel),
@@ -439,6 +449,7 @@ impl Shard {
                 Alarm::Connection(key) => self.connection_alarm(key),
                 Alarm::Worker(key) => self.worker_alarm(key),
                 Alarm::Growth(function) => self.growth_alarm(function),
+                Alarm::Idle(function) => self.idle_alarm(function),
                 Alarm::Accept(listener) => self.accept(listener),
                 Alarm::Parcel(key) => self.parcel_alarm(key),
                 Alarm::Drain => self.over = true,

@@ -278,6 +278,12 @@ impl Pool {
         for_floor.max(for_queue).min(vacant)
     }
 
+    /// Workers that serve or will, beyond those that are kept warm.
+    pub(crate) fn surplus(&self) -> usize {
+        let Counts { starting, idle, busy, .. } = self.counts;
+        (starting + idle + busy).saturating_sub(self.shape.provisioned.into())
+    }
+
     fn id(&self, slot: u16) -> WorkerId {
         WorkerId { slot, generation: self.slots[usize::from(slot)].generation }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Profile {
     pub(crate) provisioned: u16,
     pub(crate) max: u16,
     pub(crate) queue: usize,
+    /// How long a worker stays without work, if it is not kept warm.
+    pub(crate) idle: Duration,
 }
 
 impl Profile {
@@ -172,6 +174,7 @@ mod tests {
             provisioned,
             max,
             queue: 1,
+            idle: Duration::from_secs(1),
         };
         Version::new(key, profile, shards)
     }

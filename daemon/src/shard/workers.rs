@@ -68,6 +68,57 @@ impl Shard {
         self.want_workers(function);
     }
 
+    /// Workers that are not kept warm may have been without work for long enough.
+    pub(super) fn idle_alarm(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function) {
+            entry.idle_timer = false;
+        }
+        self.reap_workers(function);
+    }
+
+    /// Ends the workers that have been without work for too long, and looks again when the next may be.
+    fn reap_workers(&mut self, function: u32) {
+        let Self { functions, wheel, now, .. } = self;
+        let Some(entry) = functions.get_mut(function) else { return };
+        if entry.idle_timer {
+            return;
+        }
+        if let Some(due) = entry.reap(*now) {
+            entry.idle_timer = true;
+            wheel.insert(due, Alarm::Idle(function).pack());
+        }
+    }
+
+    /// Nobody has wanted anything of a version for a while: whether that is so here as well. Then nothing begins here before
+    /// it is loaded anew.
+    pub(super) fn doze(&mut self, function: u32, round: u32) {
+        let entry = self.functions.get_mut(function);
+        let quiet = entry.filter(|entry| entry.is_quiet() && matches!(entry.status, Status::Ready));
+        let agreed = quiet.map(|entry| entry.status = Status::Asleep).is_some();
+        self.report.tell(FromShard::Dozes { function, round, agreed });
+    }
+
+    /// Another shard did not agree: it goes on.
+    pub(super) fn wake(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function)
+            && matches!(entry.status, Status::Asleep | Status::Loading)
+        {
+            // It may have gone while the shards were asked; then it is being loaded.
+            entry.status = if entry.template { Status::Ready } else { Status::Loading };
+            self.want_workers(function);
+        }
+    }
+
+    /// Somebody wants something of a version: if that sleeps, it is time to load it.
+    pub(super) fn rouse(&mut self, function: u32) {
+        if let Some(entry) = self.functions.get_mut(function)
+            && matches!(entry.status, Status::Asleep)
+        {
+            entry.status = Status::Loading;
+            self.report.tell(FromShard::Wanted { function });
+        }
+    }
+
     /// A version was begun.
     pub(super) fn begin(&mut self, version: Arc<Version>) {
         let measured = self.records.is_some();
@@ -97,7 +148,7 @@ impl Shard {
 
     pub(super) fn loaded(&mut self, function: u32) {
         if let Some(entry) = self.functions.get_mut(function) {
-            entry.status = Status::Ready;
+            (entry.status, entry.template) = (Status::Ready, true);
             entry.loaded_at = self.now;
             entry.is_well();
             entry.held_until = 0;
@@ -107,7 +158,7 @@ impl Shard {
 
     pub(super) fn load_failed(&mut self, function: u32, reason: Arc<str>) {
         let Some(entry) = self.functions.get_mut(function) else { return };
-        entry.status = Status::Failed(Arc::clone(&reason));
+        (entry.status, entry.template) = (Status::Failed(Arc::clone(&reason)), false);
         self.refuse_queue(function, &Outcome::InitFailed { reason });
     }
 
@@ -125,13 +176,17 @@ impl Shard {
         let Some(entry) = self.functions.get_mut(ticket.function) else { return };
         entry.arrived(ticket, worker, self.now);
         self.serve_queue(ticket.function);
+        self.reap_workers(ticket.function);
     }
 
     pub(super) fn worker_gone(&mut self, ticket: Ticket, ending: Ending) {
         self.without_worker(ticket, ending);
         self.want_workers(ticket.function);
-        // If this shard did not want one in its place, another may have waited for that.
         let entry = self.functions.get_mut(ticket.function);
+        if entry.as_ref().is_some_and(|entry| entry.profile.provisioned == 0 && entry.is_quiet()) {
+            self.report.tell(FromShard::Quiet { function: ticket.function });
+        }
+        // If this shard did not want one in its place, another may have waited for that.
         if entry.is_some_and(|entry| entry.version.tells_of_permit()) {
             self.peers.iter().for_each(|peer| peer.tell(ToShard::Permit { function: ticket.function }));
         }

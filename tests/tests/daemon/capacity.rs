@@ -1,7 +1,10 @@
 //! Workers are there before they are needed, more come when they are, and what is too much is refused.
 
+use std::time::Duration;
+
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::get;
+use hairtrigger_tests::http::{Connection, get};
+use hairtrigger_tests::process::eventually;
 
 use crate::own;
 
@@ -93,4 +96,84 @@ fn a_request_that_waits_longer_than_its_function_may_take_is_refused() {
     // One is served at once; one when the first is done, or too late; one too late.
     assert!(statuses == [200, 200, 503] || statuses == [200, 503, 503], "{statuses:?}");
     daemon.stop();
+}
+
+/// Workers beyond those that are kept warm go again; one that works stays, however long that takes, and when more are
+/// wanted again they come.
+#[test]
+fn workers_without_work_go_down_to_those_that_are_kept_warm() {
+    for provisioned in [0, 1] {
+        let home = Home::new();
+        home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+        let concurrency = format!("[concurrency]\nprovisioned = {provisioned}\nmax = 4\nidle = \"300ms\"");
+        home.add("probe", &own("probe"), &format!("timeout = \"30s\"\n{concurrency}"));
+        let daemon = home.start();
+        let mut connections: Vec<_> = (0..4).map(|_| daemon.connect()).collect();
+        for (connection, path) in connections.iter_mut().zip(["5000", "700", "700", "700"]) {
+            connection.send(get(&format!("/probe/sleep?{path}")));
+        }
+        eventually("a burst has more than one worker", || (daemon.workers("probe").len() > 1).then_some(()));
+        connections.iter_mut().skip(1).for_each(|connection| assert_eq!(connection.receive().status, 200));
+        // The one that works, which counts among those that are kept warm.
+        let last = daemon.await_workers("probe", 1);
+        assert_eq!(connections[0].receive().status, 200);
+        if provisioned == 0 {
+            daemon.await_workers("probe", 0);
+            daemon.get("/probe/fine").assert_ok("fine");
+            daemon.await_workers("probe", 0);
+        } else {
+            // What does not happen cannot be awaited: three times as long as it would stay if it were not kept warm.
+            assert!(!last[0].ends_within(Duration::from_millis(900)), "the last one was ended");
+        }
+        daemon.stop();
+    }
+}
+
+/// No process at all of a function that nobody calls, and the next request is answered as if nothing had been.
+#[test]
+fn a_function_that_nobody_calls_has_no_process() {
+    let home = Home::new();
+    let concurrency = "[concurrency]\nprovisioned = 0\nidle = \"100ms\"\nunload = \"1s\"";
+    home.add("probe", &own("probe"), concurrency).add("never", &own("probe"), concurrency);
+    home.add("warm", &own("probe"), "");
+    let daemon = home.start();
+    for round in 1..=3 {
+        for name in ["probe", "never"] {
+            let said = format!("Function {name} had nothing to do for 1s; the next request loads it.");
+            // Nobody calls the second.
+            daemon.await_lines(if name == "probe" { round } else { 1 }, |line| line == said);
+        }
+        eventually("nothing of them is left", || {
+            let none = |name| daemon.find_template(name).is_none() && daemon.workers(name).is_empty();
+            (none("probe") && none("never")).then_some(())
+        });
+        assert_eq!(states(&home), [("never", "asleep"), ("probe", "asleep"), ("warm", "ready")].map(owned));
+        assert!(daemon.find_template("warm").is_some() && !daemon.workers("warm").is_empty());
+        // Several at once, on all shards.
+        let mut connections: Vec<_> = (0..8).map(|_| daemon.connect()).collect();
+        for connection in &mut connections {
+            connection.send(get("/probe/fine"));
+        }
+        connections.iter_mut().for_each(|connection| connection.receive().assert_ok("fine"));
+    }
+    // One request after another at about the time at which it goes to sleep: each has its answer.
+    for pause in (900..1300).step_by(40) {
+        std::thread::sleep(Duration::from_millis(pause));
+        daemon.get("/probe/fine").assert_ok("fine");
+    }
+    daemon.stop();
+}
+
+fn owned((name, state): (&str, &str)) -> (String, String) {
+    (name.to_owned(), state.to_owned())
+}
+
+/// Functions and their states, by name.
+fn states(home: &Home) -> Vec<(String, String)> {
+    let answer = Connection::to_socket(&home.admin()).get("/_/functions").json();
+    let functions = answer["functions"].as_array().expect("a list").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let mut states: Vec<_> = functions.map(|f| (text(&f["name"]), text(&f["state"]))).collect();
+    states.sort();
+    states
 }

@@ -60,6 +60,8 @@ impl Books {
             }
             Effect::Refuse(key, reason) => format!("refuse {key}: {reason}"),
             Effect::Retire(key) => format!("retire {key}"),
+            Effect::Doze(key, round) => format!("doze {key} {round}"),
+            Effect::Wake(key) => format!("wake {key}"),
             Effect::Unload(key) => format!("unload {key}"),
             Effect::Forget(key) => format!("forget {key}"),
             Effect::Say(sentence) => sentence,
@@ -333,4 +335,148 @@ fn who_waited_for_a_route_in_vain_is_told() {
     let (reason, kept) = kept(&mut newcomer);
     assert!(reason.contains("/y") && !kept, "{reason}");
     assert_eq!(books.done(), ["retire 1", "retire 2"]);
+}
+
+const COLD: &str = "[concurrency]\nprovisioned = 0\nunload = '10m'";
+const SAID: &str = "Function f had nothing to do for 10m; the next request loads it.";
+
+/// Books of a function that is asleep, its template still there, on two shards.
+fn asleep() -> Books {
+    let mut books = Books::new(2);
+    let _outcome = books.begin("f", COLD);
+    books.versions.loaded(0);
+    books.done();
+    let begun = Instant::now();
+    assert_eq!(books.versions.quiet(0, begun), Some(Duration::from_mins(10)));
+    books.versions.doze(0, begun + Duration::from_mins(10));
+    assert_eq!(books.done(), ["doze 0 1"]);
+    books.versions.dozes(0, 1, true, begun);
+    assert_eq!(books.done(), [""; 0], "the other shard has not agreed yet");
+    books.versions.dozes(0, 1, true, begun);
+    assert_eq!(books.done(), ["unload 0", SAID]);
+    books
+}
+
+#[test]
+fn a_version_goes_to_sleep_after_a_while_without_anything_to_do() {
+    let mut books = Books::new(1);
+    let _outcome = books.begin("f", COLD);
+    assert_eq!(books.versions.quiet(1, Instant::now()), None, "there is no such version");
+    books.versions.loaded(0);
+    books.done();
+    let begun = Instant::now();
+    let minutes = |minutes| begun + Duration::from_mins(minutes);
+    assert_eq!(books.versions.quiet(0, minutes(0)), Some(Duration::from_mins(10)));
+    assert_eq!(books.versions.quiet(0, minutes(4)), None, "it is looked at anyway");
+    assert_eq!(books.versions.doze(0, minutes(10)), Some(Duration::from_mins(4)));
+    assert_eq!(books.versions.doze(0, minutes(14)), None);
+    assert_eq!(books.done(), ["doze 0 1"]);
+    // One with workers that are kept warm never does.
+    books.serving("g", 1);
+    assert_eq!(books.versions.quiet(1, minutes(0)), None);
+}
+
+#[test]
+fn a_version_that_somebody_wants_does_not_go_to_sleep() {
+    for objects in [true, false] {
+        let mut books = Books::new(2);
+        let _outcome = books.begin("f", COLD);
+        books.versions.loaded(0);
+        let begun = Instant::now();
+        books.versions.quiet(0, begun);
+        books.versions.doze(0, begun + Duration::from_mins(10));
+        books.done();
+        books.versions.dozes(0, 1, !objects, begun);
+        if !objects {
+            books.versions.wanted_again(0);
+        }
+        assert_eq!(
+            books.versions.dozes(0, 1, true, begun),
+            Some(Duration::from_mins(10)),
+            "it is tried again"
+        );
+        assert_eq!(books.done(), ["wake 0"]);
+    }
+}
+
+#[test]
+fn a_version_that_sleeps_is_loaded_once_when_it_is_wanted() {
+    // After its template is gone, or before.
+    let mut books = asleep();
+    assert_eq!(books.versions.list().next().map(|listed| listed.state), Some("asleep"));
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert_eq!(books.done(), [""; 0]);
+    books.versions.wanted_again(0);
+    books.versions.wanted_again(0);
+    assert_eq!(books.done(), ["load 0"]);
+    books.versions.loaded(0);
+    assert_eq!(books.versions.list().next().map(|listed| listed.state), Some("ready"));
+    let mut books = asleep();
+    books.versions.wanted_again(0);
+    assert_eq!(books.done(), [""; 0], "not beside the one that ends");
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert_eq!(books.done(), ["load 0"]);
+}
+
+#[test]
+fn a_version_that_sleeps_is_replaced_and_removed_like_any_other() {
+    let mut books = asleep();
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert!(books.versions.remove("f"));
+    books.done();
+    books.versions.retired(0);
+    books.versions.retired(0);
+    assert_eq!(books.done(), ["forget 0"]);
+    let mut books = asleep();
+    assert!(books.versions.remove("f"));
+    books.done();
+    books.versions.retired(0);
+    books.versions.retired(0);
+    assert_eq!(books.done(), ["unload 0"]);
+    assert!(!books.versions.template_gone(0, "was ended"));
+    assert_eq!(books.done(), ["forget 0"]);
+    // A template that ends while the shards are asked has not been sent away, and late answers are to nothing.
+    let mut books = Books::new(2);
+    let _outcome = books.begin("f", COLD);
+    books.versions.loaded(0);
+    let begun = Instant::now();
+    books.versions.quiet(0, begun);
+    books.versions.doze(0, begun + Duration::from_mins(10));
+    assert!(books.versions.template_gone(0, "crashed"));
+    books.versions.reload(0);
+    books.versions.loaded(0);
+    books.versions.doze(0, begun + Duration::from_mins(20));
+    books.versions.quiet(0, begun);
+    books.versions.doze(0, begun + Duration::from_mins(20));
+    books.versions.dozes(0, 2, true, begun);
+    books.done();
+    books.versions.dozes(0, 1, true, begun);
+    assert_eq!(books.done(), [""; 0], "one of the two has not answered the second question");
+    books.versions.dozes(0, 2, true, begun);
+    assert_eq!(books.done(), ["unload 0", SAID]);
+}
+
+#[test]
+fn one_that_was_loaded_before_is_tried_again_whatever_keeps_it_from_that() {
+    let mut books = Books::new(1);
+    let _outcome = books.begin("f", COLD);
+    assert!(books.versions.load_failed(0, "no database") && !books.versions.was_loaded(0));
+    books.versions.reload(0);
+    books.versions.loaded(0);
+    assert!(books.versions.load_failed(0, "no database") && books.versions.was_loaded(0));
+}
+
+#[test]
+fn one_that_waits_for_its_routes_goes_to_sleep_once_it_has_them() {
+    let mut books = Books::new(1);
+    books.serving("f", 0);
+    let _outcome = books.begin("f", COLD);
+    let begun = Instant::now();
+    // Loaded, and before anybody knew that it serves.
+    assert_eq!(books.versions.quiet(1, begun), Some(Duration::from_mins(10)));
+    assert_eq!(books.versions.doze(1, begun + Duration::from_mins(10)), Some(Duration::from_mins(10)));
+    books.versions.loaded(1);
+    books.done();
+    assert_eq!(books.versions.doze(1, begun + Duration::from_mins(20)), None);
+    assert_eq!(books.done(), ["doze 1 1"]);
 }
