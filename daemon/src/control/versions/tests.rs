@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use hairtrigger_sandbox::limits::MAX_WORKERS;
 
@@ -340,8 +341,8 @@ fn who_waited_for_a_route_in_vain_is_told() {
 const COLD: &str = "[concurrency]\nprovisioned = 0\nunload = '10m'";
 const SAID: &str = "Function f had nothing to do for 10m; the next request loads it.";
 
-/// Books of a function that is asleep, its template still there, on two shards.
-fn asleep() -> Books {
+/// Books of a function of which two shards are asked whether it may sleep, and since when it was quiet.
+fn dozing() -> (Books, Instant) {
     let mut books = Books::new(2);
     let _outcome = books.begin("f", COLD);
     books.versions.loaded(0);
@@ -350,6 +351,12 @@ fn asleep() -> Books {
     assert_eq!(books.versions.quiet(0, begun), Some(Duration::from_mins(10)));
     books.versions.doze(0, begun + Duration::from_mins(10));
     assert_eq!(books.done(), ["doze 0 1"]);
+    (books, begun)
+}
+
+/// The same once both have agreed; its template is still there.
+fn asleep() -> Books {
+    let (mut books, begun) = dozing();
     books.versions.dozes(0, 1, true, begun);
     assert_eq!(books.done(), [""; 0], "the other shard has not agreed yet");
     books.versions.dozes(0, 1, true, begun);
@@ -379,13 +386,7 @@ fn a_version_goes_to_sleep_after_a_while_without_anything_to_do() {
 #[test]
 fn a_version_that_somebody_wants_does_not_go_to_sleep() {
     for objects in [true, false] {
-        let mut books = Books::new(2);
-        let _outcome = books.begin("f", COLD);
-        books.versions.loaded(0);
-        let begun = Instant::now();
-        books.versions.quiet(0, begun);
-        books.versions.doze(0, begun + Duration::from_mins(10));
-        books.done();
+        let (mut books, begun) = dozing();
         books.versions.dozes(0, 1, !objects, begun);
         if !objects {
             books.versions.wanted_again(0);
@@ -436,16 +437,10 @@ fn a_version_that_sleeps_is_replaced_and_removed_like_any_other() {
     assert!(!books.versions.template_gone(0, "was ended"));
     assert_eq!(books.done(), ["forget 0"]);
     // A template that ends while the shards are asked has not been sent away, and late answers are to nothing.
-    let mut books = Books::new(2);
-    let _outcome = books.begin("f", COLD);
-    books.versions.loaded(0);
-    let begun = Instant::now();
-    books.versions.quiet(0, begun);
-    books.versions.doze(0, begun + Duration::from_mins(10));
+    let (mut books, begun) = dozing();
     assert!(books.versions.template_gone(0, "crashed"));
     books.versions.reload(0);
     books.versions.loaded(0);
-    books.versions.doze(0, begun + Duration::from_mins(20));
     books.versions.quiet(0, begun);
     books.versions.doze(0, begun + Duration::from_mins(20));
     books.versions.dozes(0, 2, true, begun);
