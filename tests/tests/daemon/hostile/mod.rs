@@ -269,9 +269,9 @@ impl Rest {
             (PIDFD, 2 * (functions + 1) + 2 * workers),
         ];
         let mut rest = None;
-        eventually_equal("the daemon is at rest", &Some(expected), || {
+        eventually_equal("the daemon is at rest", &Ok::<_, String>(expected), || {
             let now = rest.insert(Self::look(daemon)?);
-            Some(expected.map(|(name, _)| {
+            Ok(expected.map(|(name, _)| {
                 let count = now.processes.get(name).or_else(|| now.descriptors.get(name));
                 (name, count.copied().unwrap_or_default())
             }))
@@ -281,20 +281,22 @@ impl Rest {
 
     /// Waits until it is so again.
     fn await_again(&self, daemon: &Daemon<'_>) {
-        eventually_equal("the daemon has again what it had", &Some(self.clone()), || Self::look(daemon));
+        eventually_equal("the daemon has again what it had", &Ok(self.clone()), || Self::look(daemon));
     }
 
-    /// `None` where something has changed meanwhile.
-    fn look(daemon: &Daemon<'_>) -> Option<Self> {
+    /// Fails with what has changed meanwhile.
+    fn look(daemon: &Daemon<'_>) -> Result<Self, String> {
         let kind = |what: &str| what.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         let tree = daemon.tree();
         let mut groups = BTreeMap::new();
         for group in daemon.home.groups.all() {
-            let inside = fs::read_to_string(group.join("cgroup.procs")).ok()?;
+            let inside = fs::read_to_string(group.join("cgroup.procs"))
+                .map_err(|error| format!("{}: {error}", group.display()))?;
             // Whoever is in a group of the daemon's is one of its own.
             let known = |pid: &str| tree.iter().any(|process| process.pid.to_string() == pid);
-            if !inside.lines().all(known) {
-                return None;
+            if let Some(pid) = inside.lines().find(|pid| !known(pid)) {
+                let status = fs::read_to_string(format!("/proc/{pid}/status"));
+                return Err(format!("a stranger in {}: {pid}, {status:?}", group.display()));
             }
             let name = kind(&group.display().to_string());
             // A worker's own group may be kept, empty, until what was counted in it is given back: how many there are
@@ -305,10 +307,10 @@ impl Rest {
         }
         let descriptors = counted(daemon.process.descriptors().values().map(|target| kind(target)));
         // A worker is on its way into its own group, for which the daemon has descriptors.
-        if descriptors.keys().any(|target| target.ends_with("/cgroup.procs")) {
-            return None;
+        if let Some(target) = descriptors.keys().find(|target| target.ends_with("/cgroup.procs")) {
+            return Err(format!("a worker on its way into {target}"));
         }
-        Some(Self { descriptors, processes: counted(tree.iter().map(Process::name)), groups })
+        Ok(Self { descriptors, processes: counted(tree.iter().map(Process::name)), groups })
     }
 }
 
