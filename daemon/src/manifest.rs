@@ -80,6 +80,8 @@ pub(crate) struct Manifest {
 pub(crate) enum Isolation {
     /// It serves the next one as it is.
     Reuse,
+    /// It ends: each invocation has a worker of its own, forked before it came.
+    Fresh,
 }
 
 /// How many workers and how long a queue.
@@ -180,8 +182,10 @@ fn cores(setting: &Setting<'_>) -> Result<f64, BadSettings> {
 }
 
 fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
-    setting.text("\"reuse\" (\"fresh\" and \"scrub\" arrive later)", |text| {
-        (text == "reuse").then_some(Isolation::Reuse)
+    setting.text("\"reuse\" or \"fresh\" (\"scrub\" arrives later)", |text| match text {
+        "reuse" => Some(Isolation::Reuse),
+        "fresh" => Some(Isolation::Fresh),
+        _ => None,
     })
 }
 
@@ -315,7 +319,7 @@ mod tests {
             threads = 4
             max_request = 1_000
             max_response = "1GiB"
-            isolation = "reuse"
+            isolation = "fresh"
             dev = false
             env = { Z = "last letter first", _a1 = "" }
             [concurrency]
@@ -340,7 +344,7 @@ mod tests {
             cpu: Some(1.5),
             max_request: 1000,
             max_response: 1 << 30,
-            isolation: Isolation::Reuse,
+            isolation: Isolation::Fresh,
             dev: false,
             concurrency: Concurrency {
                 provisioned: 0,
@@ -443,8 +447,8 @@ mod tests {
             ("name = 'a'\nthreads = 65", "2:11: threads must be a whole number from 0 to 64; found 65."),
             ("name = 'a'\ncpu = '1'", "2:7: cpu must be a number of cores from 0.01 to 1024; found \"1\"."),
             (
-                "name = 'a'\nisolation = 'fresh'",
-                "2:13: isolation must be \"reuse\" (\"fresh\" and \"scrub\" arrive later); found \"fresh\".",
+                "name = 'a'\nisolation = 'scrub'",
+                "2:13: isolation must be \"reuse\" or \"fresh\" (\"scrub\" arrives later); found \"scrub\".",
             ),
             ("name = 'a'\ndev = 'no'", "2:7: dev must be true or false; found \"no\"."),
             ("name = 'a'\nlibrary = ''", "2:11: library must be a path; found \"\"."),

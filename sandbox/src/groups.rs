@@ -32,6 +32,8 @@ pub(crate) fn start(
 fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
     for errand in errands {
         match errand {
+            // Many a worker that serves one invocation only has ended by now.
+            Errand::Attach { pidfd, .. } if sys::has_ended(pidfd.as_fd()) => {}
             Errand::Attach { pid, pidfd, leaf, memory } => {
                 prefer_for_oom(pid, pidfd.as_fd());
                 let outcome = leaf.create(memory).and_then(|()| leaf.attach(pid));

@@ -194,6 +194,10 @@ pub const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a busy worker before more are started.
 pub const GROW_AFTER: Duration = Duration::from_millis(1);
+/// Arrivals are counted over windows of this length, to know how many workers they want.
+pub const DEMAND_WINDOW: Duration = Duration::from_millis(20);
+/// After so many windows without a look, what was known of arrivals counts half.
+pub const DEMAND_FADE: u64 = 4;
 /// Requests wait in a busy worker's channel, behind the one under way, for about this long at most.
 pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 /// A worker that ends earlier than this after its start, without having served, counts as stillborn.

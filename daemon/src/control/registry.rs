@@ -11,7 +11,7 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, MAX_FUNCTIONS, MAX_TREE_DEPTH};
 use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 
 use crate::config::Config;
-use crate::manifest::{FILE_NAME, Manifest, OffLimits, links};
+use crate::manifest::{FILE_NAME, Isolation, Manifest, OffLimits, links};
 use crate::settings::{self, BadSettings, Mistake, Mistakes};
 use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
@@ -261,7 +261,8 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        let Manifest { name, routes, timeout, max_request, max_response, isolation, concurrency, .. } =
+            &self.manifest;
         Profile {
             name: name.as_str().into(),
             routes: routes.clone(),
@@ -272,6 +273,7 @@ impl Deployed {
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue as usize,
             idle: concurrency.idle,
+            fresh: *isolation == Isolation::Fresh,
         }
     }
 }

@@ -195,9 +195,11 @@ impl Shard {
 
     /// A worker has one more invocation.
     pub(super) fn posted(&mut self, function: u32, slot: u16, wake: bool) {
-        let Some(live) = self.functions.get_mut(function).and_then(|f| f.worker(slot)) else {
-            return;
-        };
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        if entry.one_more(self.now) {
+            self.wanting.push(function);
+        }
+        let Some(live) = entry.worker(slot) else { return };
         if wake {
             // SAFETY: the channel of a worker that departs is kept until the next turn has submitted this.
             unsafe { self.ring.wake(live.channel.wake_word().as_ptr()) };
@@ -375,7 +377,7 @@ impl Shard {
         let more = !live.flights.is_empty();
         entry.served(lasted);
         if !unread {
-            entry.release(id, *now);
+            self.release(function, id);
             if more {
                 self.arm_worker(function, slot);
             }

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
 use hairtrigger_sandbox::layers::{self, Layer};
-use hairtrigger_sandbox::limits::{CHANNEL_DEPTH, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL};
+use hairtrigger_sandbox::limits::{
+    CHANNEL_DEPTH, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
+};
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::body::Content;
+use super::demand::Demand;
 use super::exchange::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
@@ -186,6 +189,7 @@ pub(crate) struct Function {
     /// Why its workers end before they can serve, from when that is certain until one has answered something.
     pub(crate) failing: Option<Arc<str>>,
     pub(crate) growth_timer: bool,
+    demand: Demand,
     /// Whether there is an alarm for workers without work.
     pub(crate) idle_timer: bool,
     /// Whether the times of every invocation are wanted, whatever the client asks for.
@@ -195,6 +199,9 @@ pub(crate) struct Function {
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
     service: u64,
     served: u32,
+    /// Moving average of how long a worker is in coming, in nanoseconds, and when each slot's was asked for.
+    start: u64,
+    asked: Box<[u64]>,
     depth: u32,
 }
 
@@ -202,6 +209,8 @@ pub(crate) struct Function {
 const ENOUGH_SERVED: u32 = 16;
 /// Weight of one invocation in the average: one in so many.
 const SERVICE_WEIGHT: u64 = 16;
+/// The same of one start.
+const START_WEIGHT: u64 = 8;
 
 /// What became of a request that was to be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +226,12 @@ impl Function {
     /// wanted.
     pub(crate) fn new(version: Arc<Version>, shard: u16, measured: bool) -> Self {
         let profile = version.profile.clone();
-        let shape = Shape { provisioned: version.provisioned_on(shard), max: profile.max, depth: 1 };
+        let shape = Shape {
+            provisioned: version.provisioned_on(shard),
+            max: profile.max,
+            depth: 1,
+            single_use: profile.fresh,
+        };
         Self {
             key: version.key,
             shard,
@@ -234,11 +248,14 @@ impl Function {
             held_until: 0,
             failing: None,
             growth_timer: false,
+            demand: Demand::default(),
             idle_timer: false,
             measured,
             loaded_at: 0,
             service: 0,
             served: 0,
+            start: 0,
+            asked: vec![0; profile.max.into()].into(),
             depth: 1,
             version,
             profile,
@@ -286,20 +303,45 @@ impl Function {
         self.version.stand(self.shard, self.pool.counts().idle, self.staff());
     }
 
+    /// A worker has one more invocation. True if it is time to see how many workers such a stream of them wants.
+    pub(crate) fn one_more(&mut self, now: u64) -> bool {
+        let due = self.demand.arrived(now);
+        if due {
+            self.demand.look(now);
+        }
+        due || self.profile.fresh
+    }
+
     /// How many workers to start, if the host's number allows, with `queued` requests waiting.
-    pub(crate) fn starts_wanted(&self, queued: usize) -> usize {
-        self.pool.starts_wanted(queued)
+    pub(crate) fn starts_wanted(&self, queued: usize, now: u64) -> usize {
+        self.pool.starts_wanted(queued, self.expected(now))
+    }
+
+    /// How many workers invocations want that come as they did of late. Where each worker serves one, that is how many go
+    /// while another is on its way.
+    fn expected(&self, now: u64) -> usize {
+        match self.profile.fresh {
+            true => self.demand.at_once(now, self.start),
+            false if self.served < ENOUGH_SERVED => 0,
+            false => self.demand.at_once(now, self.service),
+        }
+    }
+
+    /// Whether an invocation that finds no worker is sure to wait for longer than the start of one is put off.
+    pub(crate) fn takes_long(&self) -> bool {
+        self.profile.fresh || (self.served >= ENOUGH_SERVED && self.service > nanoseconds(GROW_AFTER))
     }
 
     /// Reserves a slot for one more worker; `None` if there are as many as there may be, here or on all shards
     /// together.
-    pub(crate) fn start(&mut self) -> Option<WorkerId> {
+    pub(crate) fn start(&mut self, now: u64) -> Option<WorkerId> {
         if !self.version.take_permit() {
             return None;
         }
         let id = self.pool.start();
-        if id.is_none() {
-            self.version.return_permit();
+        match id {
+            Some(id) => self.asked[usize::from(id.slot)] = now,
+            None => self.version.return_permit(),
         }
         self.stand();
         id
@@ -320,10 +362,13 @@ impl Function {
         habit
     }
 
-    /// The worker has done with one of its invocations.
-    pub(crate) fn release(&mut self, id: WorkerId, now: u64) {
+    /// The worker has done with one of its invocations. True if it serves no more, and is to be ended.
+    #[must_use]
+    pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
+        let spent = self.profile.fresh && self.pool.drain(id);
         self.pool.release(id, now);
         self.stand();
+        spent
     }
 
     /// The worker gets no more until it is idle again.
@@ -394,6 +439,11 @@ impl Function {
             return;
         }
         self.stand();
+        let took = now.saturating_sub(self.asked[usize::from(id.slot)]);
+        self.start = match self.start {
+            0 => took,
+            average => (average * (START_WEIGHT - 1) + took) / START_WEIGHT,
+        };
         self.workers[usize::from(id.slot)] = Some(Box::new(Live {
             id,
             channel,
@@ -504,9 +554,12 @@ impl Function {
     /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
     pub(crate) fn served(&mut self, lasted: u64) {
         self.is_well();
-        self.service = (self.service * (SERVICE_WEIGHT - 1) + lasted) / SERVICE_WEIGHT;
+        self.service = match self.served {
+            0 => lasted,
+            _ => (self.service * (SERVICE_WEIGHT - 1) + lasted) / SERVICE_WEIGHT,
+        };
         self.served = self.served.saturating_add(1);
-        if self.served < ENOUGH_SERVED {
+        if self.served < ENOUGH_SERVED || self.profile.fresh {
             return;
         }
         let fit = nanoseconds(WAIT_IN_CHANNEL) / self.service.max(1);

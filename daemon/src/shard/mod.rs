@@ -18,6 +18,7 @@ pub(crate) mod pool;
 mod request;
 pub(crate) mod version;
 
+mod demand;
 mod dispatch;
 mod handover;
 mod transfer;
@@ -47,6 +48,7 @@ use function::{Functions, Status};
 use handover::Parcels;
 use inbox::{FromShard, Inbox, Report, ToShard};
 use parse::HeaderTable;
+use pool::WorkerId;
 use record::Records;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
@@ -181,6 +183,10 @@ pub(crate) struct Shard {
     parcels: Parcels,
     /// Workers that hold invocations: function and slot.
     busy: Vec<(u32, u16)>,
+    /// Workers that have served all they may.
+    spent: Vec<(u32, WorkerId)>,
+    /// Functions that may want workers for what has not come yet.
+    wanting: Vec<u32>,
     wheel: Wheel,
     warden: WardenHandle,
     peers: Arc<[Arc<Inbox>]>,
@@ -231,6 +237,8 @@ impl Shard {
             retiring: Vec::new(),
             parcels: Parcels::default(),
             busy: Vec::with_capacity(1024),
+            spent: Vec::with_capacity(1024),
+            wanting: Vec::with_capacity(1024),
             wheel: Wheel::new(now, RING_ENTRIES as usize),
             warden: config.warden,
             peers: config.peers,
@@ -283,7 +291,8 @@ impl Shard {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let wait = if self.listen_to_workers() { Some(Duration::ZERO) } else { self.time_to_next_alarm() };
+        let more = self.listen_to_workers() || !(self.spent.is_empty() && self.wanting.is_empty());
+        let wait = if more { Some(Duration::ZERO) } else { self.time_to_next_alarm() };
         self.ring.turn(wait)?;
         if self.ring.all_submitted() {
             // What was queued for these is with the kernel.
@@ -291,6 +300,7 @@ impl Shard {
         }
         self.now = monotonic_ns();
         self.refresh_date();
+        self.renew_workers();
         while let Some(completion) = self.ring.next() {
             self.completed(&completion);
         }

@@ -71,6 +71,8 @@ pub(crate) struct Shape {
     pub(crate) max: u16,
     /// Most invocations a worker holds at first; at least 1, at most [`CHANNEL_DEPTH`].
     pub(crate) depth: u32,
+    /// A worker serves one invocation and no more: those that are kept warm are then those that have served none.
+    pub(crate) single_use: bool,
 }
 
 /// The workers of one function on one shard.
@@ -112,7 +114,7 @@ impl Pool {
     /// # Panics
     /// If `shape` contradicts itself or exceeds the limits; manifests are checked before.
     pub(crate) fn new(shape: Shape) -> Self {
-        let Shape { provisioned, max, depth } = shape;
+        let Shape { provisioned, max, depth, .. } = shape;
         assert!((1..=MAX_WORKERS).contains(&usize::from(max)) && provisioned <= max, "{shape:?}");
         assert!((1..=CHANNEL_DEPTH).contains(&depth), "{shape:?}");
         let slots = (0..max).map(|slot| Slot {
@@ -268,20 +270,26 @@ impl Pool {
         }
     }
 
-    /// How many workers to start now, with `queued` invocations waiting: enough that each of those finds one
-    /// and `provisioned` are there in any case, those already starting counted, and no more than `max`.
-    /// Draining workers still hold their slots and serve nobody who waits.
-    pub(crate) fn starts_wanted(&self, queued: usize) -> usize {
-        let Counts { vacant, starting, idle, busy, .. } = self.counts;
-        let for_floor = usize::from(self.shape.provisioned).saturating_sub(starting + idle + busy);
+    /// How many workers to start now, with `queued` invocations waiting and `expected` workers wanted by those that come:
+    /// enough that each of the former finds one and the latter, or `provisioned` if they are more, are there in any case,
+    /// those already starting counted, and no more than `max`. Draining workers still hold their slots and serve nobody who
+    /// waits.
+    pub(crate) fn starts_wanted(&self, queued: usize, expected: usize) -> usize {
+        let Counts { vacant, starting, idle, .. } = self.counts;
+        let for_floor = expected.max(self.shape.provisioned.into()).saturating_sub(self.ready_for_more());
         let for_queue = queued.saturating_sub(starting + idle);
         for_floor.max(for_queue).min(vacant)
     }
 
-    /// Workers that serve or will, beyond those that are kept warm.
+    /// Workers beyond those that are kept warm.
     pub(crate) fn surplus(&self) -> usize {
+        self.ready_for_more().saturating_sub(self.shape.provisioned.into())
+    }
+
+    /// Workers that will serve invocations which have not come yet.
+    fn ready_for_more(&self) -> usize {
         let Counts { starting, idle, busy, .. } = self.counts;
-        (starting + idle + busy).saturating_sub(self.shape.provisioned.into())
+        starting + idle + if self.shape.single_use { 0 } else { busy }
     }
 
     fn id(&self, slot: u16) -> WorkerId {

@@ -209,7 +209,7 @@ impl Shard {
         let posted = if wanted && whole { live.finish_post(caller, now, timeout) } else { Posted::Full };
         if posted == Posted::Full {
             live.channel.abandon_post();
-            entry.release(worker, now);
+            self.release(function, worker);
             if wanted {
                 // The host has no memory for it, which is the one thing that goes wrong here.
                 self.answer_caller(caller, &Outcome::Overloaded);
@@ -308,7 +308,7 @@ impl Shard {
         live.reading = false;
         live.head_changed(now, timeout);
         let more = !live.flights.is_empty();
-        entry.release(worker, now);
+        self.release(function, worker);
         if more {
             self.posted(function, worker.slot, false);
         }

@@ -31,6 +31,8 @@ pub(crate) struct Profile {
     pub(crate) queue: usize,
     /// How long a worker stays without work, if it is not kept warm.
     pub(crate) idle: Duration,
+    /// Each invocation has a worker of its own.
+    pub(crate) fresh: bool,
 }
 
 impl Profile {
@@ -175,6 +177,7 @@ mod tests {
             max,
             queue: 1,
             idle: Duration::from_secs(1),
+            fresh: false,
         };
         Version::new(key, profile, shards)
     }

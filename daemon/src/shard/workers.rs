@@ -39,9 +39,9 @@ impl Shard {
         }
         let grow_after = nanoseconds(GROW_AFTER);
         let oldest = entry.queue.front().map(|(_, since)| *since);
-        let waited = oldest.is_some_and(|since| *now >= since + grow_after);
+        let waited = entry.takes_long() || oldest.is_some_and(|since| *now >= since + grow_after);
         let queued = if entry.staff() == 0 || waited { entry.queue.len() } else { 0 };
-        let starts = entry.starts_wanted(queued);
+        let starts = entry.starts_wanted(queued, *now);
         if let (Some(since), false) = (oldest, entry.growth_timer) {
             entry.growth_timer = true;
             wheel.insert((since + grow_after).max(*now + grow_after), Alarm::Growth(function).pack());
@@ -51,11 +51,33 @@ impl Shard {
 
     /// Starts so many workers, as far as there may be more.
     pub(super) fn start_workers(&mut self, function: u32, count: usize) {
-        let Self { functions, warden, number, .. } = self;
+        let Self { functions, warden, number, now, .. } = self;
         let Some(entry) = functions.get_mut(function) else { return };
         for _ in 0..count {
-            let Some(WorkerId { slot, generation }) = entry.start() else { return };
+            let Some(WorkerId { slot, generation }) = entry.start(*now) else { return };
             warden.want_worker(Ticket { function, shard: *number, slot, generation });
+        }
+    }
+
+    /// A worker has done with one of its invocations. One that serves no more is ended a little later.
+    pub(super) fn release(&mut self, function: u32, id: WorkerId) {
+        let now = self.now;
+        if self.functions.get_mut(function).is_some_and(|entry| entry.release(id, now)) {
+            self.spent.push((function, id));
+        }
+    }
+
+    /// Ends the workers that serve no more, and starts those that what comes next will want: after all that the turn has
+    /// for clients and workers is on its way.
+    pub(super) fn renew_workers(&mut self) {
+        while let Some((function, id)) = self.spent.pop() {
+            let entry = self.functions.get_mut(function);
+            if let Some(live) = entry.and_then(|entry| entry.worker_of(id.slot, id.generation)) {
+                live.kill(Outcome::ShuttingDown);
+            }
+        }
+        while let Some(function) = self.wanting.pop() {
+            self.want_workers(function);
         }
     }
 
@@ -308,7 +330,7 @@ impl Shard {
         let taken_back = live.keep(kept, now, timeout);
         entry.hold(id);
         for _ in &taken_back {
-            entry.release(id, now);
+            self.release(function, id);
         }
         self.wait_again(function, taken_back.into());
         self.arm_worker(function, slot);

@@ -1,6 +1,7 @@
 //! Workers are there before they are needed, more come when they are, and what is too much is refused.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{Connection, get};
@@ -51,6 +52,31 @@ fn a_burst_starts_workers_up_to_the_limit() {
     pids.dedup();
     assert_eq!(pids.len(), 4, "eight requests were served by {pids:?}");
     assert_eq!(daemon.workers("probe").len(), 4);
+    daemon.stop();
+}
+
+/// Of a stream, workers are there for as many as come in the time of one and a quarter more (here 12.5), so that chance
+/// finds room; waiting alone would have started ten or eleven.
+#[test]
+fn a_stream_has_workers_before_anybody_waits() {
+    let home = Home::new();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+    home.add("probe", &own("probe"), "timeout = \"20s\"\n[concurrency]\nprovisioned = 0\nmax = 20");
+    let daemon = home.start();
+    let mut connections: Vec<_> = (0..25).map(|_| daemon.connect()).collect();
+    let begin = Instant::now();
+    // Fifty a second, each of which takes 200 ms; a connection has an answer long before its next turn.
+    for number in 0..150_u32 {
+        let due = begin + Duration::from_millis(20) * number;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let connection = &mut connections[number as usize % 25];
+        if number >= 25 {
+            assert_eq!(connection.receive().status, 200);
+        }
+        connection.send(get("/probe/sleep?200"));
+    }
+    assert!(daemon.workers("probe").len() >= 12, "{:?}", daemon.workers("probe"));
+    connections.iter_mut().for_each(|connection| assert_eq!(connection.receive().status, 200));
     daemon.stop();
 }
 

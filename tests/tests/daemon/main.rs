@@ -29,6 +29,7 @@ mod clients;
 
 mod capacity;
 mod deadline;
+mod fresh;
 mod idle;
 mod life;
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn pool(provisioned: u16, max: u16, depth: u32) -> Pool {
-    Pool::new(Shape { provisioned, max, depth })
+    Pool::new(Shape { provisioned, max, depth, single_use: false })
 }
 
 /// A pool of `max` idle workers; the last of those returned became idle last.
@@ -123,24 +123,47 @@ fn a_worker_that_dies_tells_what_it_held() {
 #[test]
 fn starts_keep_the_floor_and_follow_the_queue() {
     let mut pool = pool(2, 4, 1);
-    assert_eq!((pool.starts_wanted(0), pool.starts_wanted(3), pool.starts_wanted(9)), (2, 3, 4));
+    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(3, 0), pool.starts_wanted(9, 0)), (2, 3, 4));
     let first = pool.start().unwrap();
-    assert_eq!((pool.starts_wanted(0), pool.starts_wanted(3)), (1, 2), "one is coming");
+    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(3, 0)), (1, 2), "one is coming");
     pool.ready(first, 0);
     pool.take().unwrap();
     assert_eq!(
-        (pool.starts_wanted(0), pool.starts_wanted(1)),
+        (pool.starts_wanted(0, 0), pool.starts_wanted(1, 0)),
         (1, 1),
         "a busy one keeps the floor, but nobody waits for it"
     );
     let second = pool.start().unwrap();
-    assert_eq!((pool.starts_wanted(0), pool.starts_wanted(1), pool.starts_wanted(2)), (0, 0, 1));
+    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(1, 0), pool.starts_wanted(2, 0)), (0, 0, 1));
     pool.drain(second);
     assert_eq!(
-        (pool.starts_wanted(0), pool.starts_wanted(9)),
+        (pool.starts_wanted(0, 0), pool.starts_wanted(9, 0)),
         (1, 2),
         "one that drains counts for neither, and holds its slot"
     );
+}
+
+#[test]
+fn those_that_are_expected_are_a_floor_as_well() {
+    let (mut pool, _) = warm(4, 1);
+    assert_eq!((pool.starts_wanted(0, 4), pool.starts_wanted(9, 9)), (0, 0), "there are no more");
+    let gone = pool.take().unwrap();
+    pool.gone(gone);
+    assert_eq!((pool.starts_wanted(0, 3), pool.starts_wanted(0, 4), pool.starts_wanted(0, 9)), (0, 1, 1));
+}
+
+#[test]
+fn a_worker_for_one_invocation_is_replaced_as_soon_as_it_has_one() {
+    let mut pool = Pool::new(Shape { provisioned: 2, max: 4, depth: 1, single_use: true });
+    assert_eq!(pool.starts_wanted(0, 0), 2);
+    let workers = [pool.start().unwrap(), pool.start().unwrap()];
+    workers.iter().for_each(|&worker| assert!(pool.ready(worker, 0)));
+    let first = pool.take().unwrap();
+    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(0, 3), pool.surplus()), (1, 2, 0));
+    assert!(pool.drain(first) && pool.release(first, 1));
+    assert_eq!(pool.starts_wanted(0, 3), 2, "it holds its slot until it is gone");
+    assert_eq!(pool.gone(first), Some(0));
+    assert_eq!(pool.starts_wanted(0, 4), 3);
 }
 
 #[derive(Clone, Debug)]
