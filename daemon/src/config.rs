@@ -7,8 +7,8 @@ use std::thread::available_parallelism;
 
 use hairtrigger_sandbox::level::Level;
 use hairtrigger_sandbox::limits::{
-    LEAST_CONNECTIONS, MAX_ADDRESSES, MAX_CGROUP_NAME, MAX_CONNECTIONS, MAX_PHASE, MAX_SHARDS,
-    MAX_SOCKET_PATH, MIN_PHASE, MIN_UID_BASE, RING_MEMORY, UID_BASE, UID_COUNT,
+    LEAST_CONNECTIONS, MAX_ADDRESSES, MAX_CGROUP_NAME, MAX_CONNECTIONS, MAX_HOST_WORKERS, MAX_PHASE,
+    MAX_SHARDS, MAX_SOCKET_PATH, MIN_PHASE, MIN_UID_BASE, RING_MEMORY, UID_BASE, UID_COUNT,
 };
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Section, Setting};
@@ -34,6 +34,7 @@ const KEYS: &[&str] = &[
     "shards",
     "level",
     "max_connections",
+    "max_workers",
     "timeouts",
 ];
 const TIMEOUT_KEYS: &[&str] = &["head", "body", "write", "idle", "drain"];
@@ -71,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) level: Level,
     /// Most connections at a time; `None`: what descriptors and memory allow.
     pub(crate) max_connections: Option<u32>,
+    /// Most workers of all functions together; `None`: as many as each may have.
+    pub(crate) max_workers: Option<u32>,
     /// How long clients may take.
     pub(crate) timeouts: Timeouts,
 }
@@ -142,6 +145,7 @@ impl Origin {
         }
         let (least, most) = (LEAST_CONNECTIONS as u64, (MAX_SHARDS * MAX_CONNECTIONS) as u64);
         config.max_connections = bad.read(&top, "max_connections", |s| s.count(least, most, ""));
+        config.max_workers = bad.read(&top, "max_workers", |s| s.count(1, MAX_HOST_WORKERS as u64, ""));
         config.timeouts = timeouts(top.get("timeouts"), &mut bad);
 
         check_sockets(&top, &config, &mut bad);
@@ -169,6 +173,7 @@ impl Config {
             shards: usual_shards(),
             level: Level::Full,
             max_connections: None,
+            max_workers: None,
             timeouts: Timeouts::default(),
         };
         config.set_run(PathBuf::from("/run/hairtrigger"));
@@ -303,12 +308,14 @@ fn check_sockets(top: &Section<'_>, config: &Config, bad: &mut Mistakes) {
 /// What a running daemon has built on does not change under it.
 fn refuse_changes(top: &Section<'_>, new: &Config, running: &Config, bad: &mut Mistakes) {
     let path = |path: &Path| format!("{:?}", path.display().to_string());
+    let number = |number: Option<u32>| number.map_or("left out".to_owned(), |number| number.to_string());
     for (key, new, old) in [
         ("state", path(&new.state), path(&running.state)),
         ("cgroup", format!("{:?}", new.cgroup), format!("{:?}", running.cgroup)),
         ("uid_base", new.uid_base.to_string(), running.uid_base.to_string()),
         ("uid_count", new.uid_count.to_string(), running.uid_count.to_string()),
         ("shards", new.shards.to_string(), running.shards.to_string()),
+        ("max_workers", number(new.max_workers), number(running.max_workers)),
         ("level", format!("\"{}\"", new.level), format!("\"{}\"", running.level)),
     ] {
         if new != old {

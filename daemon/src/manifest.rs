@@ -40,7 +40,7 @@ const KEYS: &[&str] = &[
     "allow",
     "env",
 ];
-const CONCURRENCY_KEYS: &[&str] = &["provisioned", "max", "queue", "idle", "unload"];
+const CONCURRENCY_KEYS: &[&str] = &["provisioned", "reserved", "max", "queue", "idle", "unload"];
 
 /// What a function is and may use, every value within its bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +89,8 @@ pub(crate) enum Isolation {
 pub(crate) struct Concurrency {
     /// Workers kept warm; at most `max`.
     pub(crate) provisioned: u32,
+    /// Workers that the host keeps free for it; at most `max`.
+    pub(crate) reserved: u32,
     /// Most workers.
     pub(crate) max: u32,
     /// Most invocations that wait for one.
@@ -192,6 +194,7 @@ fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
 fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency {
     let mut concurrency = Concurrency {
         provisioned: DEFAULT_PROVISIONED,
+        reserved: 0,
         max: DEFAULT_CONCURRENCY,
         queue: DEFAULT_QUEUE,
         idle: DEFAULT_IDLE,
@@ -214,6 +217,8 @@ fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency 
     let provisioned =
         bad.read(&section, "provisioned", |provisioned| provisioned.count(0, most, ", which is max"));
     concurrency.provisioned = provisioned.unwrap_or(concurrency.provisioned);
+    let reserved = bad.read(&section, "reserved", |reserved| reserved.count(0, most, ", which is max"));
+    concurrency.reserved = reserved.unwrap_or(concurrency.reserved);
     concurrency
 }
 
@@ -255,9 +260,14 @@ pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
     assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout) && (MIN_MEMORY..=MAX_MEMORY).contains(memory));
     assert!(*max_request <= MAX_REQUEST && *max_response <= MAX_RESPONSE);
     assert!(cpu.is_none_or(|cores| (MIN_CPU..=MAX_CPU).contains(&cores)));
-    let Concurrency { provisioned, max, queue, idle, unload } = *concurrency;
+    let Concurrency { provisioned, reserved, max, queue, idle, unload } = *concurrency;
     assert!((MIN_IDLE..=MAX_IDLE).contains(&idle) && (MIN_UNLOAD..=MAX_UNLOAD).contains(&unload));
-    assert!(provisioned <= max && (1..=MAX_WORKERS).contains(&(max as usize)) && queue as usize <= MAX_QUEUE);
+    assert!(
+        provisioned <= max
+            && reserved <= max
+            && (1..=MAX_WORKERS).contains(&(max as usize))
+            && queue as usize <= MAX_QUEUE
+    );
     assert!(manifest.routes.as_ref().is_none_or(|routes| routes.len() <= MAX_ROUTES));
     assert!(manifest.env.len() <= MAX_ENV);
     for (name, value) in &manifest.env {
@@ -295,6 +305,7 @@ mod tests {
             dev: true,
             concurrency: Concurrency {
                 provisioned: 1,
+                reserved: 0,
                 max: 16,
                 queue: 256,
                 idle: Duration::from_mins(1),
@@ -324,6 +335,7 @@ mod tests {
             env = { Z = "last letter first", _a1 = "" }
             [concurrency]
             provisioned = 0
+            reserved = 3
             max = 0x10
             queue = 0
             idle = "1500ms"
@@ -348,6 +360,7 @@ mod tests {
             dev: false,
             concurrency: Concurrency {
                 provisioned: 0,
+                reserved: 3,
                 max: 16,
                 queue: 0,
                 idle: Duration::from_millis(1500),
@@ -404,7 +417,7 @@ mod tests {
             ),
             (
                 "name = 'a'\n[concurrency]\nmaximum = 1",
-                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, max, queue, idle, unload.",
+                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, reserved, max, queue, idle, unload.",
             ),
             (
                 "name = 'a'\n[concurrency]\nqueu = 1",

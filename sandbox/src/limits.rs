@@ -135,6 +135,8 @@ pub const MAX_ROUTE_SEGMENTS: usize = 32;
 pub const MAX_ROUTE_VALUE_NAME: usize = 32;
 /// Most workers of one function.
 pub const MAX_WORKERS: usize = 1024;
+/// Most workers of all functions that a configuration may say.
+pub const MAX_HOST_WORKERS: usize = MAX_FUNCTIONS * MAX_WORKERS;
 /// Most invocations waiting for a worker of one function.
 pub const MAX_QUEUE: usize = 4096;
 /// Bounds and default of a function's time limit.
@@ -198,6 +200,9 @@ pub const GROW_AFTER: Duration = Duration::from_millis(1);
 pub const DEMAND_WINDOW: Duration = Duration::from_millis(20);
 /// After so many windows without a look, what was known of arrivals counts half.
 pub const DEMAND_FADE: u64 = 4;
+/// For so long a function that wanted a worker and got none, for want of room on the host, comes before those that have
+/// more; it asks again all the time as long as it wants one.
+pub const LACK_EXPIRES: Duration = Duration::from_millis(20);
 /// Requests wait in a busy worker's channel, behind the one under way, for about this long at most.
 pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 /// A worker that ends earlier than this after its start, without having served, counts as stillborn.

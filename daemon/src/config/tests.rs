@@ -45,6 +45,7 @@ fn the_functions_are_enough() {
         shards: cores,
         level: Level::Full,
         max_connections: None,
+        max_workers: None,
         timeouts: Timeouts {
             head: Duration::from_secs(10),
             body: Duration::from_secs(60),
@@ -62,6 +63,7 @@ fn everything_can_be_said() {
                 socket_group = 'root'\nadmin = '/run/a.sock'\nstate = '/tmp/s'\nrun = '/tmp/r'\n\
                 cgroup = 'ht-2'\nuid_base = 100_000\nuid_count = 2\nshards = 3\nlevel = 'userns'\n\
                 max_connections = 1_000\n\
+                max_workers = 300\n\
                 [timeouts]\nhead = '1s'\nbody = '2s'\nwrite = '3s'\nidle = '1h'\ndrain = '100ms'";
     let expected = Config {
         listen: ["[::1]:80", "0.0.0.0:0", "0.0.0.0:0"].map(|text| text.parse().unwrap()).to_vec(),
@@ -77,6 +79,7 @@ fn everything_can_be_said() {
         shards: 3,
         level: Level::Userns,
         max_connections: Some(1000),
+        max_workers: Some(300),
         timeouts: Timeouts {
             head: Duration::from_secs(1),
             body: Duration::from_secs(2),

@@ -92,7 +92,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     let _lock = state::lock(&config.state)?;
     let uids = level::uids(config, &functions)?;
     let shards = config.shards;
-    let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?);
+    let mut versions = Versions::new(shards, hairtrigger_sandbox::descriptor_limit()?, config.max_workers);
     versions.cap_connections(config.max_connections);
     for (function, uid) in functions.into_iter().zip(uids) {
         if let Some(objection) = versions.objection(&function) {

@@ -270,6 +270,7 @@ impl Deployed {
             max_request: *max_request,
             max_response: *max_response,
             provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
+            reserved: u16::try_from(concurrency.reserved).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue as usize,
             idle: concurrency.idle,

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
+use crate::shard::host::Host;
 use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
 use sleep::Sleep;
@@ -113,6 +114,9 @@ pub(super) struct Versions {
     shards: u16,
     /// Descriptors that this process may have.
     descriptors: usize,
+    /// Most workers of all versions together, and what they share of them.
+    max_workers: Option<u32>,
+    host: Arc<Host>,
     entries: BTreeMap<u32, Entry>,
     present: BTreeMap<String, u32>,
     coming: BTreeMap<String, u32>,
@@ -125,11 +129,13 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// None yet, for so many shards in a process that may have so many descriptors.
-    pub(super) fn new(shards: u16, descriptors: usize) -> Self {
+    /// None yet, for so many shards in a process that may have so many descriptors, on a host of so many workers.
+    pub(super) fn new(shards: u16, descriptors: usize, max_workers: Option<u32>) -> Self {
         let mut versions = Self {
             shards,
             descriptors,
+            max_workers,
+            host: Arc::new(Host::new(max_workers)),
             entries: BTreeMap::new(),
             present: BTreeMap::new(),
             coming: BTreeMap::new(),
@@ -213,7 +219,30 @@ impl Versions {
     /// Why these functions cannot be begun beside what there is; there may be both versions of each for a while.
     pub(super) fn objection_to_all(&self, functions: &[&Deployed]) -> Option<String> {
         let more: usize = functions.iter().map(|function| function.manifest.concurrency.max as usize).sum();
-        self.objection_to_workers(self.workers() + more)
+        self.objection_to_promises(functions).or_else(|| self.objection_to_workers(self.workers() + more))
+    }
+
+    /// Whether the host can keep what these functions, and those of other names, are promised.
+    fn objection_to_promises(&self, functions: &[&Deployed]) -> Option<String> {
+        let most = self.max_workers? as usize;
+        let replaced = |name: &str| functions.iter().any(|function| function.manifest.name == name);
+        let others = self.names().into_iter().filter(|name| !replaced(name));
+        let others = others.filter_map(|name| {
+            let key = self.coming.get(&name).or_else(|| self.present.get(&name))?;
+            self.entries.get(key).map(|entry| &entry.deployed.manifest.concurrency)
+        });
+        let promised: usize = functions
+            .iter()
+            .map(|function| &function.manifest.concurrency)
+            .chain(others)
+            .map(|concurrency| concurrency.reserved.max(concurrency.provisioned) as usize)
+            .sum();
+        (promised > most).then(|| {
+            format!(
+                "{promised} workers are reserved or provisioned by all functions together, and max_workers is {most}; raise \
+                 that, or lower concurrency.reserved or concurrency.provisioned"
+            )
+        })
     }
 
     fn objection_to_workers(&self, workers: usize) -> Option<String> {
@@ -242,7 +271,7 @@ impl Versions {
             self.abandon(overtaken, "a newer version was begun");
         }
         let key = self.free_key();
-        let version = Arc::new(Version::new(key, deployed.profile(), self.shards));
+        let version = Arc::new(Version::new(key, deployed.profile(), self.shards, Arc::clone(&self.host)));
         let entry = Entry {
             deployed,
             version: Arc::clone(&version),
@@ -596,6 +625,7 @@ impl Versions {
 
     /// Connections that so many workers leave descriptors for.
     fn room_beside(&self, workers: usize) -> usize {
+        let workers = self.max_workers.map_or(workers, |most| workers.min(most as usize));
         self.descriptors.saturating_sub(workers * DESCRIPTORS_PER_WORKER + DESCRIPTOR_RESERVE)
     }
 

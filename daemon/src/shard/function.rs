@@ -17,12 +17,12 @@ use super::demand::Demand;
 use super::exchange::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
-use super::pool::{Pool, Shape, WorkerId};
+use super::pool::{Pool, Shape, State, WorkerId};
 use super::record::Start;
 use super::reply::InvocationId;
 use super::request::Request;
 use super::ring::Key;
-use super::version::{Profile, Version};
+use super::version::{Lack, Profile, Version};
 use super::wheel::TimerId;
 use crate::outcome::Outcome;
 
@@ -332,19 +332,17 @@ impl Function {
         self.profile.fresh || (self.served >= ENOUGH_SERVED && self.service > nanoseconds(GROW_AFTER))
     }
 
-    /// Reserves a slot for one more worker; `None` if there are as many as there may be, here or on all shards
-    /// together.
-    pub(crate) fn start(&mut self, now: u64) -> Option<WorkerId> {
-        if !self.version.take_permit() {
-            return None;
-        }
+    /// Reserves a slot for one more worker, unless there are as many as there may be: here, on all shards together, or of
+    /// all functions.
+    pub(crate) fn start(&mut self, now: u64) -> Result<WorkerId, Lack> {
+        self.version.take_permit(now)?;
         let id = self.pool.start();
         match id {
             Some(id) => self.asked[usize::from(id.slot)] = now,
             None => self.version.return_permit(),
         }
         self.stand();
-        id
+        id.ok_or(Lack::Function)
     }
 
     /// An invocation was handed over to another shard at `now`. True if that has become a habit, so that a
@@ -365,10 +363,12 @@ impl Function {
     /// The worker has done with one of its invocations. True if it serves no more, and is to be ended.
     #[must_use]
     pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
-        let spent = self.profile.fresh && self.pool.drain(id);
+        if self.profile.fresh || self.version.yields(now) {
+            self.pool.drain(id);
+        }
         self.pool.release(id, now);
         self.stand();
-        spent
+        self.pool.state(id) == Some(State::Draining { load: 0 })
     }
 
     /// The worker gets no more until it is idle again.
@@ -410,6 +410,19 @@ impl Function {
             self.end(id);
         }
         None
+    }
+
+    /// Since when the worker has been idle that has been so for longest, if it is not kept warm.
+    pub(crate) fn spare(&self) -> Option<u64> {
+        let (_, since) = self.pool.longest_idle()?;
+        (self.pool.surplus() > 0).then_some(since)
+    }
+
+    /// Ends the worker that [`Function::spare`] tells of.
+    pub(crate) fn end_spare(&mut self) {
+        if let Some((id, _)) = self.pool.longest_idle() {
+            self.end(id);
+        }
     }
 
     /// Kills a worker that has no work.
@@ -591,6 +604,11 @@ impl Functions {
 
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Function> {
         self.0.get_mut(key as usize)?.function.as_deref_mut()
+    }
+
+    /// All versions that there are.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Function> {
+        self.0.iter_mut().filter_map(|place| place.function.as_deref_mut())
     }
 
     /// The function's name, also after the version was removed.

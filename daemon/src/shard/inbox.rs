@@ -66,6 +66,10 @@ pub(crate) enum ToShard {
         /// Which.
         function: u32,
     },
+    /// The host may have room for one more worker of any function.
+    Room,
+    /// A function wants a worker, and the host has no room: end one that has no work, if there is such a one here.
+    MakeRoom,
     /// A worker is there.
     WorkerReady {
         /// For whom.

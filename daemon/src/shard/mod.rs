@@ -14,6 +14,7 @@ pub(crate) mod parse;
 pub(crate) mod route;
 
 pub(crate) mod function;
+pub(crate) mod host;
 pub(crate) mod pool;
 mod request;
 pub(crate) mod version;
@@ -392,6 +393,10 @@ impl Shard {
             ToShard::Begin(version) => self.begin(version),
             ToShard::Loaded { function } => self.loaded(function),
             ToShard::Permit { function } => self.want_workers(function),
+            ToShard::Room => self.use_room(),
+            ToShard::MakeRoom => {
+                self.make_room(None);
+            }
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
             ToShard::TemplateGone { function } => {
                 if let Some(function) = self.functions.get_mut(function) {

@@ -14,10 +14,10 @@ use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::dispatch::was_begun;
 use super::function::{Flight, Function, Live, Status};
-use super::inbox::{FromShard, ToShard};
+use super::inbox::{FromShard, Inbox, ToShard};
 use super::pool::WorkerId;
 use super::ring::Key;
-use super::version::Version;
+use super::version::{Lack, Version};
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -53,10 +53,52 @@ impl Shard {
     pub(super) fn start_workers(&mut self, function: u32, count: usize) {
         let Self { functions, warden, number, now, .. } = self;
         let Some(entry) = functions.get_mut(function) else { return };
+        let mut lack = None;
         for _ in 0..count {
-            let Some(WorkerId { slot, generation }) = entry.start(*now) else { return };
-            warden.want_worker(Ticket { function, shard: *number, slot, generation });
+            match entry.start(*now) {
+                Ok(WorkerId { slot, generation }) => {
+                    warden.want_worker(Ticket { function, shard: *number, slot, generation });
+                }
+                Err(why) => {
+                    lack = Some(why);
+                    break;
+                }
+            }
         }
+        // What has not come yet is no reason to take something from others.
+        let pressing = entry.staff() == 0 || !entry.queue.is_empty();
+        if lack == Some(Lack::Host) && pressing && !self.make_room(Some(function)) {
+            self.others().for_each(|peer| peer.tell(ToShard::MakeRoom));
+        }
+    }
+
+    /// Ends, of the workers of other functions that have no work and are not kept warm, the one that has been so for longest.
+    /// False if there is none.
+    pub(super) fn make_room(&mut self, wanted_for: Option<u32>) -> bool {
+        let others = self.functions.all_mut().filter(|entry| Some(entry.key) != wanted_for);
+        let longest =
+            others.filter_map(|entry| Some((entry.spare()?, entry))).min_by_key(|(since, _)| *since);
+        longest.map(|(_, entry)| entry.end_spare()).is_some()
+    }
+
+    /// The host may have room for one more worker: those that want one ask again, those with the fewest first.
+    pub(super) fn use_room(&mut self) {
+        let mut short: Vec<_> = self
+            .functions
+            .all_mut()
+            .filter(|entry| entry.starts_wanted(entry.queue.len(), self.now) > 0)
+            .map(|entry| (entry.staff(), entry.key))
+            .collect();
+        short.sort_unstable();
+        for (_, function) in short {
+            self.want_workers(function);
+        }
+    }
+
+    /// The other shards.
+    fn others(&self) -> impl Iterator<Item = &Inbox> {
+        let here = usize::from(self.number);
+        self.peers.iter().enumerate().filter(move |(number, _)| *number != here).map(|(_, peer)| &**peer)
     }
 
     /// A worker has done with one of its invocations. One that serves no more is ended a little later.
@@ -208,9 +250,13 @@ impl Shard {
         if entry.as_ref().is_some_and(|entry| entry.profile.provisioned == 0 && entry.is_quiet()) {
             self.report.tell(FromShard::Quiet { function: ticket.function });
         }
+        let room = entry.as_ref().is_some_and(|entry| entry.version.tells_of_room());
         // If this shard did not want one in its place, another may have waited for that.
         if entry.is_some_and(|entry| entry.version.tells_of_permit()) {
             self.peers.iter().for_each(|peer| peer.tell(ToShard::Permit { function: ticket.function }));
+        }
+        if room {
+            self.peers.iter().for_each(|peer| peer.tell(ToShard::Room));
         }
     }
 

@@ -32,6 +32,7 @@ mod deadline;
 mod fresh;
 mod idle;
 mod life;
+mod room;
 
 mod admin;
 mod reload;

@@ -30,7 +30,7 @@ fn deployed(name: &str, rest: &str) -> Arc<Deployed> {
 
 impl Books {
     fn new(shards: u16) -> Self {
-        Self { versions: Versions::new(shards, ENOUGH) }
+        Self { versions: Versions::new(shards, ENOUGH, None) }
     }
 
     fn begin(&mut self, name: &str, rest: &str) -> Outcome {
@@ -280,7 +280,7 @@ fn connections_get_the_descriptors_that_workers_leave() {
         Some(Effect::Route(_, most)) => most,
         other => panic!("{other:?}"),
     };
-    let mut versions = Versions::new(2, 10_000);
+    let mut versions = Versions::new(2, 10_000, None);
     let many = deployed("many", "[concurrency]\nmax = 500");
     assert_eq!(versions.objection(&many), None);
     versions.begin(Arc::clone(&many), 1, None);
