@@ -71,8 +71,11 @@ pub(crate) enum Outcome {
     },
     /// The client closed its connection first.
     ClientGone,
-    /// The daemon is draining.
-    ShuttingDown,
+    /// The daemon is ending.
+    ShuttingDown {
+        /// Whether a worker had the invocation.
+        begun: bool,
+    },
 }
 
 impl Outcome {
@@ -102,7 +105,7 @@ impl Outcome {
             | Self::ProtocolViolation { .. }
             | Self::ResponseTooLarge { .. } => 502,
             Self::Timeout { .. } => 504,
-            Self::InitFailed { .. } | Self::Overloaded | Self::ShuttingDown => 503,
+            Self::InitFailed { .. } | Self::Overloaded | Self::ShuttingDown { .. } => 503,
             Self::Throttled => 429,
             Self::NoSuchFunction => 404,
             Self::RequestTooLarge { .. } => 413,
@@ -128,7 +131,7 @@ impl Outcome {
             Self::NoSuchFunction => "no_such_function",
             Self::RequestTooLarge { .. } => "request_too_large",
             Self::ClientGone => "client_gone",
-            Self::ShuttingDown => "shutting_down",
+            Self::ShuttingDown { .. } => "shutting_down",
         }
     }
 
@@ -189,7 +192,11 @@ impl Outcome {
                     "The client left before function {function} had answered; wait longer for the answer."
                 )
             }
-            Self::ShuttingDown => {
+            Self::ShuttingDown { begun: true } => format!(
+                "The daemon is shutting down and ended function {function} in the middle of the invocation; \
+                 send the request again if it may run twice."
+            ),
+            Self::ShuttingDown { begun: false } => {
                 format!(
                     "The daemon is shutting down and did not run function {function}; send the request again."
                 )
@@ -282,9 +289,15 @@ mod tests {
                 "The client left before function hello had answered; wait longer for the answer.",
             ),
             (
-                Outcome::ShuttingDown,
+                Outcome::ShuttingDown { begun: false },
                 503,
                 "The daemon is shutting down and did not run function hello; send the request again.",
+            ),
+            (
+                Outcome::ShuttingDown { begun: true },
+                503,
+                "The daemon is shutting down and ended function hello in the middle of the invocation; send the \
+                 request again if it may run twice.",
             ),
         ]
     }

@@ -32,6 +32,8 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const MIN_TRANSFER_RATE: u64 = 16 * 1024;
 /// How long the daemon waits at a shutdown for invocations under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long those that are cut off at a shutdown have to take their last answers.
+pub const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Bounds of what the configuration may say instead of these times.
 pub const MIN_PHASE: Duration = Duration::from_millis(100);
 /// See [`MIN_PHASE`].

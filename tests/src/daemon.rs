@@ -198,13 +198,20 @@ impl<'h> Daemon<'h> {
     }
 
     /// As [`Daemon::stop`], doing something after SIGTERM has been sent.
-    pub fn stop_while<T>(mut self, meanwhile: impl FnOnce(&Self) -> T) -> T {
-        let family = self.tree();
+    pub fn stop_while<T>(self, meanwhile: impl FnOnce(&Self) -> T) -> T {
         self.process.signal(libc::SIGTERM);
+        self.ends_while(0, meanwhile)
+    }
+
+    /// That it ends, with this exit code, since it was told to, and that nothing is left of it; does something until
+    /// then.
+    pub fn ends_while<T>(mut self, code: i32, meanwhile: impl FnOnce(&Self) -> T) -> T {
+        let family = self.tree();
         let result = meanwhile(&self);
-        assert!(self.process.ends_within(PATIENCE), "SIGTERM was not obeyed; {}", self.last_words());
+        assert!(self.process.ends_within(PATIENCE), "the signal was not obeyed; {}", self.last_words());
         let status = self.child.wait().expect("a child can be waited for");
-        assert!(status.success(), "after SIGTERM it ended with {status}; {}", self.last_words());
+        assert_eq!(status.code(), Some(code), "it ended with {status}; {}", self.last_words());
+        self.lines.wait_for_end();
         assert_eq!(left_after(&family, AFTERMATH), [""; 0], "processes outlived the daemon");
         assert_eq!(
             self.home.groups.all(),

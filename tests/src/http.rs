@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -104,6 +105,19 @@ impl Connection {
     pub fn end_sending_regardless(&mut self) -> &mut Self {
         let _ = self.stream.end_sending();
         self
+    }
+
+    /// Leaves without a word: what is under way on it is lost to both sides.
+    pub fn reset(self) {
+        let Stream::Tcp(stream) = self.stream else { panic!("only TCP knows resets") };
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let length = libc::socklen_t::try_from(size_of_val(&linger)).expect("a few bytes");
+        // SAFETY: the option's value is a whole `linger`, which outlives the call.
+        let set = unsafe {
+            let (level, option) = (libc::SOL_SOCKET, libc::SO_LINGER);
+            libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const linger).cast(), length)
+        };
+        assert_eq!(set, 0, "a socket has this option");
     }
 
     /// The statuses of all answers until the daemon closes.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::control::level::CannotConfine;
 use crate::settings::BadSettings;
+use crate::shard::drain::CutOff;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +21,16 @@ pub(crate) enum Exit {
     Confinement = 4,
     /// No daemon is there to be spoken to.
     NoDaemon = 5,
+    /// The daemon was told to end, and something was still under way when it did.
+    Cut = 6,
 }
 
 impl Exit {
+    /// What the end of a daemon comes to that was told to end.
+    pub(crate) fn with(cut_off: CutOff) -> Self {
+        if cut_off.is_nothing() { Self::Success } else { Self::Cut }
+    }
+
     /// What an error comes to.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<BadSettings>()) {

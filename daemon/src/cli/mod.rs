@@ -30,6 +30,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the functions that a configuration names.
+    #[command(
+        after_help = "Signals: TERM and INT end it once what is under way is finished, or timeouts.drain is over;
+a second INT ends it at once. HUP reads configuration and manifests again.
+
+Exit codes: 0 when everything was finished, 6 when something was cut off, 1 for a failure, 2 for a
+wrong command line, 3 for wrong settings, 4 for a host that cannot confine functions."
+    )]
     Serve(Configuration),
     /// Say everything that is wrong with a tree of functions or a configuration, and start nothing.
     Check {
@@ -123,7 +130,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Serve(configuration) => serve::run(&configuration.into()).map(|()| Exit::Success.into()),
+        Command::Serve(configuration) => serve::run(&configuration.into()).map(ExitCode::from),
         Command::Check { directory, configuration, json } => {
             let what = match directory {
                 Some(directory) => check::What::Tree(directory),
@@ -131,7 +138,7 @@ pub(crate) fn main() -> ExitCode {
             };
             check::run(&what, json).map(ExitCode::from)
         }
-        Command::Dev(options) => dev::run(options).map(|()| Exit::Success.into()),
+        Command::Dev(options) => dev::run(options).map(ExitCode::from),
         Command::New(options) => new::run(&options).map(|()| Exit::Success.into()),
         Command::Invoke(options) => invoke::run(options).map(ExitCode::from),
         Command::Completions { shell } => manual::completions(shell).map(|()| Exit::Success.into()),

@@ -2,20 +2,21 @@
 
 use anyhow::Result;
 
+use super::exit::Exit;
 use super::front::Lines;
 use crate::config::Origin;
 use crate::control::command::commands;
 use crate::control::level::{self, Wanted};
 use crate::control::{self, Launch, registry};
 
-pub(super) fn run(origin: &Origin) -> Result<()> {
+pub(super) fn run(origin: &Origin) -> Result<Exit> {
     let config = origin.load()?;
     let functions = registry::deployed(&config, &origin.file)?;
     // Last, so that a mistake in what was written is told first.
     level::settle(Wanted::Exactly(config.level), &config)?;
     // Nobody asks for anything.
     let (_, wishes) = commands();
-    control::run(Launch {
+    let ended = control::run(Launch {
         config: &config,
         origin: Some(origin.clone()),
         functions,
@@ -23,5 +24,6 @@ pub(super) fn run(origin: &Origin) -> Result<()> {
         local_only: false,
         wishes,
         records: false,
-    })
+    });
+    ended.map(Exit::with)
 }

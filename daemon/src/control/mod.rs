@@ -36,6 +36,7 @@ use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES, RING_MEMORY};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::{Config, Origin};
+use crate::shard::drain::CutOff;
 use crate::shard::inbox::{Inbox, Report, ToShard};
 use crate::shard::record::{Record, Records};
 use crate::shard::ring::{lockable_memory, patiently};
@@ -82,10 +83,10 @@ pub(crate) struct Launch<'l> {
     pub(crate) records: bool,
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon until a signal ends it. Returns what was not finished then.
 ///
 /// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
-pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
+pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
     let Launch { config, origin, functions, front, local_only, wishes, records } = launch;
     let records = records.then(|| Arc::new(Records::new()));
     raise_limits();
@@ -169,18 +170,26 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<()> {
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    let mut cut_off = CutOff::default();
+    ended.iter().flatten().flatten().for_each(|cut| cut_off += *cut);
+    if !cut_off.is_nothing() {
+        let CutOff { invocations, connections } = cut_off;
+        log.event(format!(
+            "cut off what was still under way: {invocations} invocations, {connections} connections"
+        ));
+    }
     let stopped = sandbox.stop();
     log.flush(LAST_LINES);
     for ended in ended {
         match ended {
-            Ok(ended) => ended.context("a shard failed")?,
+            Ok(ended) => drop(ended.context("a shard failed")?),
             Err(_) => bail!("a shard panicked; please report this"),
         }
     }
     if result? == End::Untold {
         bail!("a shard ended by itself; please report this");
     }
-    stopped.context("the groups of the functions cannot be removed")
+    stopped.context("the groups of the functions cannot be removed").map(|()| cut_off)
 }
 
 fn end_all(shards: &[Arc<Inbox>]) {
@@ -205,7 +214,7 @@ fn raise_limits() {
 }
 
 /// Starts the shard's thread and waits until it has its ring: what the kernel lacks is said here.
-fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
+fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<CutOff>>> {
     let (made, outcome) = std::sync::mpsc::channel();
     let number = config.number;
     let name = format!("shard-{number}");
@@ -217,7 +226,7 @@ fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<()>>> {
         }
         Err(error) => {
             let _ = made.send(Some(error));
-            Ok(())
+            Ok(CutOff::default())
         }
     })?;
     match outcome.recv() {

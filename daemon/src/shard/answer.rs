@@ -39,9 +39,10 @@ impl Shard {
         exchange.keep_alive &= whole;
         let name = functions.name(exchange.function);
         let retry_after = match outcome {
-            Outcome::Throttled | Outcome::Overloaded | Outcome::ShuttingDown | Outcome::InitFailed { .. } => {
-                Some(RETRY_AFTER_SECONDS)
-            }
+            Outcome::Throttled
+            | Outcome::Overloaded
+            | Outcome::ShuttingDown { .. }
+            | Outcome::InitFailed { .. } => Some(RETRY_AFTER_SECONDS),
             Outcome::Completed { .. }
             | Outcome::FunctionError { .. }
             | Outcome::Fault { .. }
@@ -174,6 +175,14 @@ impl Shard {
     pub(super) fn answer_too_slow(&mut self, key: Key, part: &str) {
         let sentence = format!("The request's {part} took too long to arrive; send it faster.");
         self.answer_and_finish(key, 408, "request_timeout", &sentence);
+    }
+
+    /// The daemon ends, and does not wait for the rest of a head.
+    pub(super) fn answer_cut_off(&mut self, key: Key) {
+        let outcome = Outcome::ShuttingDown { begun: false };
+        let sentence =
+            "The daemon is shutting down and did not wait for the rest of the request; send it again.";
+        self.answer_and_finish(key, outcome.status(), outcome.label(), sentence);
     }
 
     /// In text if the head was read and said so; a head that is refused says nothing.

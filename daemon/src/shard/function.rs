@@ -429,7 +429,7 @@ impl Function {
     fn end(&mut self, id: WorkerId) {
         self.drain(id);
         if let Some(live) = self.worker(id.slot) {
-            live.kill(Outcome::ShuttingDown);
+            live.kill(Outcome::ShuttingDown { begun: false });
         }
     }
 

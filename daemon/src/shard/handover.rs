@@ -116,6 +116,17 @@ impl Parcels {
         self.get_mut(key).map(|parcel| &mut parcel.exchange)
     }
 
+    /// Forgets all of them: who sent them gives the answers.
+    pub(super) fn clear(&mut self) {
+        for index in 0..self.places.len() {
+            let (generation, place) = &mut self.places[index];
+            if place.take().is_some() {
+                *generation = generation.wrapping_add(1);
+                self.free.extend(u32::try_from(index));
+            }
+        }
+    }
+
     fn remove(&mut self, key: Key) -> Option<Box<Parcel>> {
         self.get_mut(key)?;
         let (generation, place) = self.places.get_mut(key.index as usize)?;

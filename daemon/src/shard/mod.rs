@@ -21,6 +21,7 @@ pub(crate) mod version;
 
 mod demand;
 mod dispatch;
+pub(crate) mod drain;
 mod handover;
 mod transfer;
 mod wheel;
@@ -44,10 +45,11 @@ use std::time::Duration;
 use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, ADMIN_CONNECTIONS, MAX_CONNECTIONS, RING_ENTRIES};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
-use connection::{Connections, Phase};
+use connection::Connections;
+use drain::CutOff;
 use function::{Functions, Status};
 use handover::Parcels;
-use inbox::{FromShard, Inbox, Report, ToShard};
+use inbox::{Inbox, Report, ToShard};
 use parse::HeaderTable;
 use pool::WorkerId;
 use record::Records;
@@ -219,7 +221,9 @@ pub(crate) struct Shard {
     draining: bool,
     /// Whether the control thread was told that nothing is left of its connections.
     drained: bool,
-    /// The last word was spoken, or the drain has lasted long enough.
+    /// What did not come to its end, once there was no more time for it.
+    cut_off: Option<CutOff>,
+    /// There is nothing more to do, or no more time for it.
     over: bool,
 }
 
@@ -263,12 +267,13 @@ impl Shard {
             answered: Vec::with_capacity(1024),
             draining: false,
             drained: false,
+            cut_off: None,
             over: false,
         })
     }
 
-    /// Serves until it is told to end, or has drained for too long.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    /// Serves until it is told to end, or has drained for too long. Returns what it did not finish.
+    pub(crate) fn run(mut self) -> io::Result<CutOff> {
         // What is routed at the start was said before: nobody is to hear that it does not exist.
         self.take_messages();
         for listener in 0..self.listeners.len() {
@@ -279,16 +284,7 @@ impl Shard {
         }
         // The kernel may still write to what these hold, or read from it. The process ends soon.
         std::mem::forget((self.connections, self.transfers, self.functions, self.retired));
-        Ok(())
-    }
-
-    /// While it drains: says once that nothing is left of its connections. It goes on for the sake of others,
-    /// whose last requests may come here.
-    fn look_whether_drained(&mut self) {
-        if self.draining && !self.drained && self.connections.len() == 0 {
-            self.drained = true;
-            self.report.tell(FromShard::Drained);
-        }
+        Ok(self.cut_off.unwrap_or_default())
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -431,23 +427,8 @@ impl Shard {
             ToShard::Timeouts(timeouts) => self.timeouts = timeouts,
             ToShard::ControlAnswered(answer) => self.control_answered(&answer),
             ToShard::Drain => self.drain(),
-            ToShard::End => self.over = true,
+            ToShard::End => self.end(),
         }
-    }
-
-    /// Takes no more connections, closes those without a request, and waits for the others.
-    fn drain(&mut self) {
-        self.draining = true;
-        self.stop_listening(|_| true);
-        for key in self.connections.keys() {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if connection.phase == Phase::Head && connection.input.is_empty() {
-                self.finish(key);
-            } else if let Some(exchange) = &mut connection.exchange {
-                exchange.keep_alive = false;
-            }
-        }
-        self.wheel.insert(self.now + nanoseconds(self.timeouts.drain), Alarm::Drain.pack());
     }
 
     fn time_to_next_alarm(&self) -> Option<Duration> {
@@ -467,7 +448,7 @@ impl Shard {
                 Alarm::Idle(function) => self.idle_alarm(function),
                 Alarm::Accept(listener) => self.accept(listener),
                 Alarm::Parcel(key) => self.parcel_alarm(key),
-                Alarm::Drain => self.over = true,
+                Alarm::Drain => self.cut_off(),
             }
         }
     }

@@ -296,7 +296,7 @@ impl Shard {
             self.serve_queue(function);
         } else {
             // Only the daemon's own kills are not told by the ending, and those have been answered.
-            let why = Outcome::from_ending(ending, Outcome::ShuttingDown);
+            let why = Outcome::from_ending(ending, Outcome::ShuttingDown { begun: true });
             self.end_flights(function, flights, begun, &why);
         }
     }

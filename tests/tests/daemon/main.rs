@@ -33,6 +33,7 @@ mod fresh;
 mod idle;
 mod life;
 mod room;
+mod shutdown;
 
 mod admin;
 mod reload;

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::exit::Exit;
 use super::front::say;
 use crate::config::Config;
 use crate::control::command::commands;
@@ -58,7 +59,7 @@ pub(super) struct Options {
     allow_degraded: bool,
 }
 
-pub(super) fn run(options: Options) -> Result<()> {
+pub(super) fn run(options: Options) -> Result<Exit> {
     let directory = options.directory.unwrap_or_else(|| {
         let plugins = PathBuf::from("plugins");
         if plugins.is_dir() { plugins } else { PathBuf::from(".") }
@@ -99,7 +100,7 @@ pub(super) fn run(options: Options) -> Result<()> {
     });
     // A compiler may be running, and what it makes is of no use any more.
     children.end();
-    ended
+    ended.map(Exit::with)
 }
 
 /// Builds in a thread of its own, which ends with the process.
