@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "max_request",
     "max_response",
     "isolation",
+    "idempotent",
     "dev",
     "concurrency",
     "allow",
@@ -65,6 +66,8 @@ pub(crate) struct Manifest {
     pub(crate) max_response: u64,
     /// What becomes of a worker between invocations.
     pub(crate) isolation: Isolation,
+    /// Whether an invocation whose worker ends by chance may be tried once more.
+    pub(crate) idempotent: bool,
     /// Whether `hairtrigger dev` serves it.
     pub(crate) dev: bool,
     /// How many at once.
@@ -134,6 +137,7 @@ impl Manifest {
                 .read(&top, "max_response", |s| size(s, 0, MAX_RESPONSE))
                 .unwrap_or(DEFAULT_MAX_RESPONSE),
             isolation: bad.read(&top, "isolation", isolation).unwrap_or(Isolation::Reuse),
+            idempotent: bad.read(&top, "idempotent", Setting::boolean).unwrap_or(false),
             dev: bad.read(&top, "dev", Setting::boolean).unwrap_or(true),
             concurrency: concurrency(top.get("concurrency"), &mut bad),
             grants: Grants {
@@ -302,6 +306,7 @@ mod tests {
             max_request: 6 << 20,
             max_response: 6 << 20,
             isolation: Isolation::Reuse,
+            idempotent: false,
             dev: true,
             concurrency: Concurrency {
                 provisioned: 1,
@@ -331,6 +336,7 @@ mod tests {
             max_request = 1_000
             max_response = "1GiB"
             isolation = "fresh"
+            idempotent = true
             dev = false
             env = { Z = "last letter first", _a1 = "" }
             [concurrency]
@@ -357,6 +363,7 @@ mod tests {
             max_request: 1000,
             max_response: 1 << 30,
             isolation: Isolation::Fresh,
+            idempotent: true,
             dev: false,
             concurrency: Concurrency {
                 provisioned: 0,
@@ -397,9 +404,9 @@ mod tests {
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
                 "2:3: there is no key colour here; the keys are name, library, source, routes, timeout, memory, cpu, \
-                 threads, max_request, max_response, isolation, dev, concurrency, allow, env.\n\
+                 threads, max_request, max_response, isolation, idempotent, dev, concurrency, allow, env.\n\
                  function.toml:3:1: there is no key aardvark here; the keys are name, library, source, routes, timeout, \
-                 memory, cpu, threads, max_request, max_response, isolation, dev, concurrency, allow, env.",
+                 memory, cpu, threads, max_request, max_response, isolation, idempotent, dev, concurrency, allow, env.",
             ),
             (
                 "timeout = 3\nmemroy = 1\n[concurrency]\nmax = 0\nprovisioned = 2\nqueue = -1\n[env]\nLD_A = ''\nB = 1",

@@ -93,6 +93,28 @@ impl Outcome {
         }
     }
 
+    /// Whether another try may well end otherwise: a crash or an exit may be chance, or somebody from outside has
+    /// killed the worker. What the function is held to it would break again, and a limit cost as much again.
+    pub(crate) fn may_be_chance(&self) -> bool {
+        match self {
+            Self::Fault { .. } | Self::Exited { .. } => true,
+            Self::Completed { .. }
+            | Self::FunctionError { .. }
+            | Self::Violation { .. }
+            | Self::OutOfMemory
+            | Self::Timeout { .. }
+            | Self::ProtocolViolation { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::InitFailed { .. }
+            | Self::Throttled
+            | Self::Overloaded
+            | Self::NoSuchFunction
+            | Self::RequestTooLarge { .. }
+            | Self::ClientGone
+            | Self::ShuttingDown { .. } => false,
+        }
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&self) -> u16 {
         match self {

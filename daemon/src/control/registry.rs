@@ -261,20 +261,20 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, routes, timeout, max_request, max_response, isolation, concurrency, .. } =
-            &self.manifest;
+        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
         Profile {
             name: name.as_str().into(),
             routes: routes.clone(),
             timeout: *timeout,
             max_request: *max_request,
             max_response: *max_response,
+            idempotent: self.manifest.idempotent,
             provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
             reserved: u16::try_from(concurrency.reserved).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue as usize,
             idle: concurrency.idle,
-            fresh: *isolation == Isolation::Fresh,
+            fresh: self.manifest.isolation == Isolation::Fresh,
         }
     }
 }

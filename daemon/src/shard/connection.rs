@@ -332,6 +332,7 @@ mod tests {
             timed: false,
             start: Start::Warm,
             takes_trailers: false,
+            retried: false,
             stamps: Stamps::default(),
         }
     }

@@ -420,19 +420,31 @@ impl Shard {
         self.end_flights(function, flights, begun, &why);
     }
 
-    /// The first of the flights was under way; of the others, those that were not begun wait again.
+    /// The first of the flights was under way; of the others, those that were not begun wait again. So do those that
+    /// may be tried once more.
     pub(super) fn end_flights(&mut self, function: u32, flights: Vec<Flight>, begun: u32, why: &Outcome) {
-        let mut flights = flights.into_iter();
-        if let Some(first) = flights.next() {
-            self.answer_caller(first.caller, why);
-        }
-        let (ended, waiting) = flights.partition(|flight| was_begun(begun, flight));
-        let ended: Vec<Flight> = ended;
-        for flight in ended {
-            self.answer_caller(flight.caller, why);
+        let again = why.may_be_chance() && self.functions.get(function).is_some_and(|f| f.profile.idempotent);
+        let mut waiting = Vec::new();
+        for (place, flight) in flights.into_iter().enumerate() {
+            let ended = place == 0 || was_begun(begun, &flight);
+            if !ended || (again && self.is_tried_again(flight.caller)) {
+                waiting.push(flight);
+            } else {
+                self.answer_caller(flight.caller, why);
+            }
         }
         self.wait_again(function, waiting);
         self.serve_queue(function);
+    }
+
+    /// Whether a caller's request, which a worker had, may be given to another; from then on it may not. It waits as
+    /// one that has just come.
+    fn is_tried_again(&mut self, caller: Caller) -> bool {
+        let now = self.now;
+        let Some(exchange) = self.exchange(caller).filter(|exchange| !exchange.retried) else { return false };
+        exchange.retried = true;
+        exchange.stamps.queued = now;
+        true
     }
 
     /// Puts requests that no worker has begun back to where they came from: the head of the queue. They may

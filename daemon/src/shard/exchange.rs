@@ -29,6 +29,8 @@ pub(crate) struct Exchange {
     /// How it came by its worker, once it has one.
     pub(crate) start: Start,
     pub(crate) takes_trailers: bool,
+    /// Whether it has been given to a second worker, since the first one ended.
+    pub(crate) retried: bool,
     pub(crate) stamps: Stamps,
 }
 

@@ -223,6 +223,7 @@ impl Shard {
             timed: false,
             start: Start::Warm,
             takes_trailers: head.takes_trailers,
+            retried: false,
             stamps: Stamps { received: connection.received_at, parsed: *now, ..Stamps::default() },
         };
         if *local_only && connection.door == Door::Tcp && !head.host.is_none_or(is_local) {

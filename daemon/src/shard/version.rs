@@ -27,6 +27,8 @@ pub(crate) struct Profile {
     pub(crate) timeout: Duration,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
+    /// Whether an invocation whose worker ends by chance may be tried once more.
+    pub(crate) idempotent: bool,
     pub(crate) provisioned: u16,
     /// Workers that the host keeps free for it.
     pub(crate) reserved: u16,
@@ -238,6 +240,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             max_request: 0,
             max_response: 0,
+            idempotent: false,
             provisioned,
             reserved,
             max,

@@ -115,7 +115,7 @@ impl Shard {
         while let Some((function, id)) = self.spent.pop() {
             let entry = self.functions.get_mut(function);
             if let Some(live) = entry.and_then(|entry| entry.worker_of(id.slot, id.generation)) {
-                live.kill(Outcome::ShuttingDown);
+                live.kill(Outcome::ShuttingDown { begun: false });
             }
         }
         while let Some(function) = self.wanting.pop() {

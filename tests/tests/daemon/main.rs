@@ -30,6 +30,7 @@ mod clients;
 mod capacity;
 mod deadline;
 mod fresh;
+mod idempotent;
 mod idle;
 mod life;
 mod room;
