@@ -328,6 +328,13 @@ pub const OUTPUT_SLICE: usize = 16 * 1024;
 pub const LAST_OUTPUT_SLICES: usize = 64;
 /// How long the end of the daemon waits for its last lines to be read.
 pub const LAST_LINES: Duration = Duration::from_millis(200);
+/// So often the watchdog looks whether the shards turn.
+pub const WATCHDOG_LOOK: Duration = Duration::from_secs(1);
+/// A shard that has had so much processor time without coming to the end of a turn is told of, and the service manager
+/// does not hear that all is well; turns take some ten microseconds.
+pub const STALL_TOLD: Duration = Duration::from_secs(2);
+/// After so much of it the daemon ends itself.
+pub const STALL_FATAL: Duration = Duration::from_secs(10);
 /// How long a start waits for an address that is still in use: the listener of a daemon that has just died lives
 /// on for some 50 ms in the kernel's care of its ring.
 pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
@@ -350,6 +357,10 @@ const _: () = {
     // these a page that is not filled.
     let rings = RING_ENTRIES as u64 * (64 + 4) + (COMPLETION_ENTRIES as u64 + RECEIVE_BUFFERS as u64) * 16;
     assert!(rings + 4 * 4096 <= RING_MEMORY);
+    assert!(
+        WATCHDOG_LOOK.as_nanos() < STALL_TOLD.as_nanos()
+            && 2 * STALL_TOLD.as_nanos() < STALL_FATAL.as_nanos()
+    );
     assert!(CHANNEL_DEPTH.is_power_of_two());
     // What is large is not inline, neither in a connection's input nor in a slot.
     assert!(LARGE_PAYLOAD > INLINE_BODY && LARGE_PAYLOAD > CHANNEL_SLOT);

@@ -232,6 +232,20 @@ impl<'h> Daemon<'h> {
         self.child.wait().expect("a child can be waited for")
     }
 
+    /// Waits for its end by itself, with nothing left of it, however it ends; returns how.
+    pub fn death(mut self, patience: Duration) -> ExitStatus {
+        let family = self.tree();
+        assert!(self.process.ends_within(patience), "it lives after {patience:?}; {}", self.last_words());
+        let status = self.child.wait().expect("a child can be waited for");
+        assert_eq!(left_after(&family, AFTERMATH), [""; 0], "processes outlived the daemon");
+        assert!(
+            self.home.groups.all().is_empty(),
+            "groups outlived the daemon: {:?}",
+            self.home.groups.all()
+        );
+        status
+    }
+
     /// Waits for its end by itself, as a failure, and returns what it said.
     pub fn refusal(self) -> Vec<String> {
         self.refusal_with(1)

@@ -17,3 +17,4 @@ pub mod layers;
 pub mod ordinary;
 pub mod process;
 pub mod sentences;
+pub mod stall;

@@ -19,6 +19,7 @@ use super::output::Followed;
 use super::registry::Deployed;
 use super::reload::{Reading, Reloads};
 use super::versions::{Done, Effect, Versions};
+use super::watchdog::Watchdog;
 use super::{Front, level, notify, output, sink, watched};
 use crate::config::Config;
 use crate::settings::BadSettings;
@@ -36,7 +37,7 @@ pub(super) enum End {
 }
 
 /// All that the control thread hears.
-pub(super) struct Ears {
+pub(super) struct Ears<'e> {
     pub(super) heard: sink::Heard,
     pub(super) reports: UnboundedReceiver<(u16, FromShard)>,
     pub(super) wishes: Wishes,
@@ -46,6 +47,7 @@ pub(super) struct Ears {
     pub(super) ends: Vec<watched::Ended>,
     /// Of invocations, if the front wants to know.
     pub(super) records: Option<Arc<Records>>,
+    pub(super) watchdog: &'e Watchdog,
     /// What was left of an earlier daemon.
     pub(super) removed: Removed,
 }
@@ -70,8 +72,8 @@ pub(super) struct Control<'c> {
 
 impl Control<'_> {
     /// Follows everything until the shards have ended.
-    pub(super) async fn run(mut self, ears: Ears) -> io::Result<End> {
-        let Ears { heard, mut reports, mut wishes, mut readings, ends, records, removed } = ears;
+    pub(super) async fn run(mut self, ears: Ears<'_>) -> io::Result<End> {
+        let Ears { heard, mut reports, mut wishes, mut readings, ends, records, watchdog, removed } = ears;
         let sink::Heard { mut events, mut outputs, mut starts } = heard;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -80,6 +82,7 @@ impl Control<'_> {
         let (addresses, socket) = (self.listeners.addresses(), self.listeners.socket(Door::Unix));
         self.log.event(self.front.serving(&addresses, socket, &removed));
         notify::ready("serving");
+        let mut beats = notify::beats();
         let (again, mut reloads) = unbounded_channel();
         let (nap, mut naps) = unbounded_channel();
         let mut running = ends.len();
@@ -149,6 +152,9 @@ impl Control<'_> {
                     }
                 }
                 Some(wish) = wishes.recv(), if !self.ending => self.obey(wish),
+                () = next_beat(&mut beats) => if watchdog.is_content() {
+                    notify::alive();
+                },
             }
             self.carry_out();
         }
@@ -302,6 +308,14 @@ impl Control<'_> {
 async fn next_record(records: Option<&Records>) -> (Record, u64) {
     match records {
         Some(records) => records.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When the service manager wants to hear again; never, if it does not.
+async fn next_beat(beats: &mut Option<tokio::time::Interval>) {
+    match beats {
+        Some(beats) => drop(beats.tick().await),
         None => std::future::pending().await,
     }
 }

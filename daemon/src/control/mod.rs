@@ -15,6 +15,7 @@ mod reload;
 mod sink;
 mod state;
 mod versions;
+mod watchdog;
 mod watched;
 
 #[cfg(any(test, fuzzing))]
@@ -38,6 +39,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::config::{Config, Origin};
 use crate::shard::drain::CutOff;
 use crate::shard::inbox::{Inbox, Report, ToShard};
+use crate::shard::pulse::Pulse;
 use crate::shard::record::{Record, Records};
 use crate::shard::ring::{lockable_memory, patiently};
 use crate::shard::{Shard, ShardConfig};
@@ -50,6 +52,7 @@ use log::Log;
 use registry::Deployed;
 use reload::Reloads;
 use versions::Versions;
+use watchdog::Watchdog;
 use watched::Watched;
 
 /// How a command line front puts the events of the daemon's life. Each text is a line, or a few; `None` says
@@ -136,6 +139,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
         .map_err(|error| not_started("the control thread", &error))?;
     let mut threads = Vec::new();
     let mut ends = Vec::new();
+    let pulses: Vec<Arc<Pulse>> = (0..shards).map(|_| Arc::default()).collect();
     for (number, listeners) in (0..shards).zip(change.new) {
         let started = start_shard(ShardConfig {
             number,
@@ -146,6 +150,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
             local_only,
             timeouts: config.timeouts,
             records: records.clone(),
+            pulse: Arc::clone(&pulses[usize::from(number)]),
         });
         match started {
             Ok(Watched { thread, ended }) => {
@@ -158,6 +163,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
             }
         }
     }
+    let watchdog = Watchdog::start(pulses, log.clone())?;
     let result = runtime.block_on(control.run(Ears {
         heard,
         reports,
@@ -165,11 +171,13 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
         readings,
         ends,
         records,
+        watchdog: &watchdog,
         removed: ground.removed,
     }));
     // For shards that still run: that is so if the control thread, or one of them, has failed.
     end_all(&inboxes);
     let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    drop(watchdog);
     let mut cut_off = CutOff::default();
     ended.iter().flatten().flatten().for_each(|cut| cut_off += *cut);
     if !cut_off.is_nothing() {

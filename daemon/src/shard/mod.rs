@@ -35,6 +35,7 @@ pub(crate) mod reply;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod inbox;
+pub(crate) mod pulse;
 mod timeouts;
 
 use std::io;
@@ -52,6 +53,7 @@ use handover::Parcels;
 use inbox::{Inbox, Report, ToShard};
 use parse::HeaderTable;
 use pool::WorkerId;
+use pulse::Pulse;
 use record::Records;
 use reply::HttpDate;
 use ring::{Completion, Key, Ring, Token};
@@ -94,6 +96,8 @@ pub(crate) struct ShardConfig {
     pub(crate) timeouts: Timeouts,
     /// Who wants to know of each invocation.
     pub(crate) records: Option<Arc<Records>>,
+    /// Who wants to know whether it turns looks here.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// What a timer is for, in one word.
@@ -199,6 +203,7 @@ pub(crate) struct Shard {
     local_only: bool,
     timeouts: Timeouts,
     records: Option<Arc<Records>>,
+    pulse: Arc<Pulse>,
     scratch: Scratch,
     ids: Ids,
     date: HttpDate,
@@ -253,6 +258,7 @@ impl Shard {
             local_only: config.local_only,
             timeouts: config.timeouts,
             records: config.records,
+            pulse: config.pulse,
             scratch: Scratch::default(),
             ids: Ids::new(),
             date: *b"Thu, 01 Jan 1970 00:00:00 GMT",
@@ -274,6 +280,7 @@ impl Shard {
 
     /// Serves until it is told to end, or has drained for too long. Returns what it did not finish.
     pub(crate) fn run(mut self) -> io::Result<CutOff> {
+        self.pulse.begin();
         // What is routed at the start was said before: nobody is to hear that it does not exist.
         self.take_messages();
         for listener in 0..self.listeners.len() {
@@ -306,6 +313,7 @@ impl Shard {
         self.go_on();
         self.wind_up();
         self.look_whether_drained();
+        self.pulse.beat();
         Ok(())
     }
 

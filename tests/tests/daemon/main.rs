@@ -40,6 +40,7 @@ mod admin;
 mod reload;
 mod service;
 mod sockets;
+mod watchdog;
 
 mod authoring;
 mod dev;
