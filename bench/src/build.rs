@@ -1,4 +1,4 @@
-//! The files under test: the daemon and the hello plugin, built as this bench was built.
+//! The files under test: the daemon and the plugins, built as this bench was built.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) struct Artefacts {
     /// The daemon's executable.
     pub(crate) daemon: PathBuf,
-    /// The hello plugin.
+    /// The hello plugin, or that of the benches.
     pub(crate) plugin: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl Artefacts {
     /// # Errors
     /// If a file is missing or does not build.
     pub(crate) fn find(daemon: Option<&Path>, plugin: Option<&Path>) -> Result<Self> {
-        Ok(Self { daemon: find(daemon, "hairtrigger", "hairtrigger")?, plugin: find_plugin(plugin)? })
+        Ok(Self { daemon: find_daemon(daemon)?, plugin: find_plugin(plugin)? })
     }
 }
 
@@ -31,6 +31,23 @@ impl Artefacts {
 /// If it is missing or does not build.
 pub(crate) fn find_plugin(given: Option<&Path>) -> Result<PathBuf> {
     find(given, "hello", "libhello.so")
+}
+
+/// The daemon's executable, as [`Artefacts::find`] finds it.
+///
+/// # Errors
+/// If it is missing or does not build.
+pub(crate) fn find_daemon(given: Option<&Path>) -> Result<PathBuf> {
+    find(given, "hairtrigger", "hairtrigger")
+}
+
+/// The daemon, unless it is given, and the plugin of the benches.
+///
+/// # Errors
+/// If one is missing or does not build.
+pub(crate) fn with_bench_plugin(daemon: Option<&Path>) -> Result<Artefacts> {
+    let plugin = find(None, "hairtrigger-bench-plugin", "libbench_plugin.so")?;
+    Ok(Artefacts { daemon: find_daemon(daemon)?, plugin })
 }
 
 fn find(given: Option<&Path>, package: &str, file: &str) -> Result<PathBuf> {

@@ -4,14 +4,17 @@
 //! nothing else; progress always goes to standard error.
 
 mod build;
+mod clock;
 mod cold;
 mod cpu;
 mod facts;
 mod floor;
 mod http;
 mod interrupt;
+mod kill;
 mod load;
 mod process;
+mod scene;
 mod server;
 mod stats;
 
@@ -39,6 +42,7 @@ struct Cli {
 enum Bench {
     Http(http::HttpArgs),
     Cold(cold::ColdArgs),
+    Kill(kill::KillArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
     #[command(hide = true)]
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
     let result = match &Cli::parse().bench {
         Bench::Http(args) => interruptible(|| http::run(args)),
         Bench::Cold(args) => interruptible(|| cold::run(args)),
+        Bench::Kill(args) => interruptible(|| kill::run(args)),
         Bench::Load(args) => interruptible(|| load::run(args)),
         // Roles: whoever started them ends them.
         Bench::Floor(args) => floor::serve(args.listen).map(|()| true),

@@ -26,14 +26,24 @@ const MAX_CORES: usize = 8 * size_of::<libc::cpu_set_t>();
 /// # Errors
 /// If the core does not exist or is not ours to use.
 pub(crate) fn pin_to(core: usize) -> io::Result<()> {
-    if core >= MAX_CORES {
+    keep_to(&[core])
+}
+
+/// As [`pin_to`], to several cores. Async-signal-safe.
+///
+/// # Errors
+/// If one does not exist, or none is ours to use.
+pub(crate) fn keep_to(cores: &[usize]) -> io::Result<()> {
+    if cores.iter().any(|&core| core >= MAX_CORES) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    // SAFETY: an all-zero `cpu_set_t` is the empty set, and `core` is within it by the check above; the
+    // SAFETY: an all-zero `cpu_set_t` is the empty set, and every core is within it by the check above; the
     // kernel reads exactly the size it is given.
     let result = unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
-        libc::CPU_SET(core, &mut set);
+        for &core in cores {
+            libc::CPU_SET(core, &mut set);
+        }
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -65,7 +75,7 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `command` on `core`, its output going to the file `output`.
+    /// Starts `command` on `cores`, its output going to the file `output`.
     ///
     /// The child is sent SIGTERM when the calling thread ends, however it ends: a bench that is killed
     /// leaves no server behind.
@@ -75,12 +85,13 @@ impl Guarded {
     pub(crate) fn start(
         name: &'static str,
         mut command: Command,
-        core: usize,
+        cores: &[usize],
         output: PathBuf,
     ) -> Result<Self> {
         let log = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let parent = std::process::id();
+        let theirs = cores.to_owned();
         // SAFETY: between fork and exec only system calls on locals are made: nothing allocates on success
         // or takes a lock, as a child of a threaded process must not.
         unsafe {
@@ -92,11 +103,11 @@ impl Guarded {
                 if u32::try_from(libc::getppid()) != Ok(parent) {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
-                pin_to(core)
+                keep_to(&theirs)
             });
         }
         let child = command.spawn().with_context(|| {
-            format!("starting {name} ({}) on core {core}", Path::new(command.get_program()).display())
+            format!("starting {name} ({}) on cores {cores:?}", Path::new(command.get_program()).display())
         })?;
         Ok(Self { child, name, output })
     }
@@ -205,7 +216,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let process =
-            Guarded::start("the shell", command, first_core(), folder.path().join("log")).expect("starts");
+            Guarded::start("the shell", command, &[first_core()], folder.path().join("log")).expect("starts");
         (process, folder)
     }
 

@@ -1,4 +1,4 @@
-//! The servers that answer hello: Hairtrigger, the floor and nginx, each on one core.
+//! The servers: Hairtrigger, with the functions of a bench, and for hello the floor and nginx.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,9 +52,42 @@ impl Kind {
 pub(crate) struct Server {
     kind: Kind,
     address: SocketAddr,
+    /// A path that is answered with [`HELLO`].
+    hello: String,
     process: Guarded,
     _folder: TempDir,
 }
+
+/// A function as a daemon is given it.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionFiles<'a> {
+    /// Its name, and so its path.
+    pub(crate) name: &'a str,
+    /// Its plugin.
+    pub(crate) plugin: &'a Path,
+    /// What its manifest says beyond name and library.
+    pub(crate) manifest: &'a str,
+}
+
+impl FunctionFiles<'_> {
+    /// Writes it below a daemon's folder.
+    fn write(&self, folder: &Path) -> Result<()> {
+        let directory = folder.join("functions").join(self.name);
+        fs::create_dir_all(&directory)?;
+        fs::copy(self.plugin, directory.join(LIBRARY))
+            .with_context(|| format!("copying {}", self.plugin.display()))?;
+        self.write_manifest(&directory)
+    }
+
+    fn write_manifest(&self, directory: &Path) -> Result<()> {
+        let Self { name, manifest, .. } = self;
+        let text = format!("name = \"{name}\"\nlibrary = \"{LIBRARY}\"\n{manifest}");
+        fs::write(directory.join("function.toml"), text).context("writing a manifest")
+    }
+}
+
+/// What every plugin is called in its function's directory.
+const LIBRARY: &str = "libfunction.so";
 
 impl Server {
     /// Starts nginx on `core`.
@@ -65,7 +98,7 @@ impl Server {
         let Some(binary) = find_program("nginx") else {
             bail!("nginx is not installed; install it (on Debian: apt-get install nginx-light)")
         };
-        Self::start(Kind::Nginx, core, |address, folder| {
+        Self::start(Kind::Nginx, &[core], "/hello", |address, folder| {
             let config = folder.join("nginx.conf");
             fs::write(&config, nginx_config(address, folder))?;
             let mut command = Command::new(binary);
@@ -79,7 +112,7 @@ impl Server {
     /// # Errors
     /// If it does not answer, most likely because the kernel lacks something it needs.
     pub(crate) fn floor(core: usize) -> Result<Self> {
-        Self::start(Kind::Floor, core, |address, _| {
+        Self::start(Kind::Floor, &[core], "/hello", |address, _| {
             let mut command = Command::new(env::current_exe()?);
             command.arg("floor").arg("--listen").arg(address.to_string());
             Ok(command)
@@ -91,16 +124,23 @@ impl Server {
     /// # Errors
     /// If a file is missing or the daemon does not answer.
     pub(crate) fn hairtrigger(core: usize, artefacts: &Artefacts, workers: usize) -> Result<Self> {
-        Self::start(Kind::Hairtrigger, core, |address, folder| {
-            let function = folder.join("functions/hello");
-            fs::create_dir_all(&function)?;
+        let manifest = function_manifest(workers);
+        let hello = FunctionFiles { name: "hello", plugin: &artefacts.plugin, manifest: &manifest };
+        Self::daemon(&[core], &artefacts.daemon, &[hello])
+    }
+
+    /// Starts the daemon on `cores` with `functions`, the first of which answers with [`HELLO`].
+    ///
+    /// # Errors
+    /// If a file is missing, or the daemon refuses a function or does not answer.
+    pub(crate) fn daemon(cores: &[usize], daemon: &Path, functions: &[FunctionFiles<'_>]) -> Result<Self> {
+        let first = functions.first().context("a daemon without functions")?;
+        Self::start(Kind::Hairtrigger, cores, &format!("/{}", first.name), |address, folder| {
             fs::create_dir(folder.join("state"))?;
-            fs::copy(&artefacts.plugin, function.join("libhello.so"))
-                .with_context(|| format!("copying {}", artefacts.plugin.display()))?;
-            fs::write(function.join("function.toml"), function_manifest(workers))?;
+            functions.iter().try_for_each(|function| function.write(folder))?;
             let config = folder.join("hairtrigger.toml");
             fs::write(&config, daemon_config(address, folder))?;
-            let mut command = Command::new(&artefacts.daemon);
+            let mut command = Command::new(daemon);
             command.arg("serve").arg("--config").arg(config);
             Ok(command)
         })
@@ -108,14 +148,15 @@ impl Server {
 
     fn start(
         kind: Kind,
-        core: usize,
+        cores: &[usize],
+        hello: &str,
         command: impl FnOnce(SocketAddr, &Path) -> Result<Command>,
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("hairtrigger-bench-").tempdir()?;
         let address = free_address()?;
         let command = command(address, folder.path())?;
-        let process = Guarded::start(kind.name(), command, core, folder.path().join("output.log"))?;
-        let mut server = Self { kind, address, process, _folder: folder };
+        let process = Guarded::start(kind.name(), command, cores, folder.path().join("output.log"))?;
+        let mut server = Self { kind, address, hello: hello.to_owned(), process, _folder: folder };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -140,7 +181,15 @@ impl Server {
     /// # Errors
     /// None for a server that answers.
     pub(crate) fn target(&self) -> Result<Target> {
-        Target::get(self.address, "/hello")
+        self.target_of(&self.hello)
+    }
+
+    /// What answers at `path`.
+    ///
+    /// # Errors
+    /// If it could not stand in a request line.
+    pub(crate) fn target_of(&self, path: &str) -> Result<Target> {
+        Target::get(self.address, path)
     }
 
     /// Fails, with its last words, if it has ended.
@@ -164,19 +213,21 @@ impl Server {
         loop {
             self.check_alive()?;
             ensure!(!interrupt::requested(), "interrupted");
-            let error = match get(self.address, "/hello") {
+            let error = match get(self.address, &self.hello) {
                 Ok(body) if body == HELLO.as_bytes() => return Ok(()),
                 Ok(body) => bail!(
-                    "{} answers /hello with {:?} instead of {HELLO:?}",
+                    "{} answers {} with {:?} instead of {HELLO:?}",
                     self.kind.name(),
+                    self.hello,
                     String::from_utf8_lossy(&body)
                 ),
                 Err(error) => error,
             };
             ensure!(
                 Instant::now() < deadline,
-                "{} did not answer /hello within {} s ({error:#}); its last words: {}",
+                "{} did not answer {} within {} s ({error:#}); its last words: {}",
                 self.kind.name(),
+                self.hello,
                 READY.as_secs(),
                 self.process.last_output()
             );
@@ -258,14 +309,11 @@ fn daemon_config(address: SocketAddr, folder: &Path) -> String {
     let own = std::process::id();
     format!(
         "listen = \"{address}\"\nfunctions = \"{folder}/functions\"\nstate = \"{folder}/state\"\n\
-         cgroup = \"hairtrigger-bench-{own}\"\n"
+         run = \"{folder}/run\"\ncgroup = \"hairtrigger-bench-{own}\"\n"
     )
 }
 
 /// Exactly `workers` workers, and a queue that no number of connections overflows.
 fn function_manifest(workers: usize) -> String {
-    format!(
-        "name = \"hello\"\nlibrary = \"libhello.so\"\n\n\
-         [concurrency]\nprovisioned = {workers}\nmax = {workers}\nqueue = 4096\n"
-    )
+    format!("[concurrency]\nprovisioned = {workers}\nmax = {workers}\nqueue = 4096\n")
 }

@@ -61,6 +61,16 @@ pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     median_in_place(&mut samples.to_vec())
 }
 
+/// The value below which `share` (0 to 1) of `samples` lie: the nearest rank, `None` without any.
+pub(crate) fn quantile(samples: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    // Far below 2^52 samples, and a share of them is no more.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+}
+
 fn median_in_place(samples: &mut [f64]) -> Option<f64> {
     let (half, odd) = (samples.len() / 2, samples.len() % 2 == 1);
     if samples.is_empty() {
@@ -91,6 +101,12 @@ impl SplitMix64 {
         }
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn share(&mut self) -> f64 {
+        let bits = u32::try_from(self.next() >> 32).expect("32 bits");
+        f64::from(bits) / f64::from(u32::MAX)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -115,6 +131,14 @@ mod tests {
         assert_eq!(median(&[7.0]), Some(7.0));
         assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
         assert_eq!(median(&[9.0, 1.0, 5.0, 6.0]), Some(5.5));
+    }
+
+    #[test]
+    fn a_quantile_is_the_nearest_rank() {
+        let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(quantile(&samples, 0.99), Some(99.0));
+        assert_eq!((quantile(&samples, 0.0), quantile(&samples, 1.0)), (Some(1.0), Some(100.0)));
+        assert_eq!((quantile(&[7.0], 0.99), quantile(&[], 0.5)), (Some(7.0), None));
     }
 
     #[test]

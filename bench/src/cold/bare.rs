@@ -13,7 +13,8 @@ use std::{env, ptr};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{clock, plugin};
+use super::plugin;
+use crate::clock;
 use crate::process::{pin_to, signal};
 
 /// The role of a process that was exec'ed to be ready. It is told apart before the command line is parsed,

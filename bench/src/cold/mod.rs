@@ -4,7 +4,6 @@
 //! fork, a load start of the daemon and a bare exec with dlopen. Bare forks come twice a round: their ratio (A/A) is the machine's noise.
 
 mod bare;
-mod clock;
 mod plugin;
 mod starts;
 

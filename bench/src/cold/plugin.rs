@@ -47,7 +47,7 @@ pub(super) fn load(path: &Path) -> Result<()> {
 static HOST: Host = {
     unsafe extern "C" fn log(_level: u32, _text: *const u8, _len: usize) {}
     unsafe extern "C" fn now_ns() -> u64 {
-        super::clock::now_ns()
+        crate::clock::now_ns()
     }
     unsafe extern "C" fn env(_name: *const c_char) -> *const c_char {
         ptr::null()

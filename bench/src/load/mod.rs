@@ -4,9 +4,11 @@
 
 mod closed;
 mod response;
+mod single;
 
 pub(crate) use closed::{ClosedLoop, Until};
 pub(crate) use response::{Expected, Frame, frame};
+pub(crate) use single::Single;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use crate::{HELLO, Output};
 
 /// Longest latency that is told apart, in nanoseconds; anything beyond is recorded as this.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
+/// Longest answer to a single request, in bytes.
+const MAX_SINGLE: usize = 1 << 20;
 
 /// Load one server on this host, and check and time its answers.
 ///
