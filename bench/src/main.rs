@@ -7,7 +7,9 @@ mod build;
 mod clock;
 mod cold;
 mod cpu;
+mod density;
 mod facts;
+mod family;
 mod floor;
 mod http;
 mod interrupt;
@@ -42,6 +44,7 @@ struct Cli {
 enum Bench {
     Http(http::HttpArgs),
     Cold(cold::ColdArgs),
+    Density(density::DensityArgs),
     Kill(kill::KillArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
     let result = match &Cli::parse().bench {
         Bench::Http(args) => interruptible(|| http::run(args)),
         Bench::Cold(args) => interruptible(|| cold::run(args)),
+        Bench::Density(args) => interruptible(|| density::run(args)),
         Bench::Kill(args) => interruptible(|| kill::run(args)),
         Bench::Load(args) => interruptible(|| load::run(args)),
         // Roles: whoever started them ends them.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::build::Artefacts;
 use crate::load::{Frame, Target, frame};
-use crate::process::Guarded;
+use crate::process::{Guarded, signal};
 use crate::{HELLO, interrupt};
 
 /// How long a server may take until it answers.
@@ -55,7 +55,7 @@ pub(crate) struct Server {
     /// A path that is answered with [`HELLO`].
     hello: String,
     process: Guarded,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A function as a daemon is given it.
@@ -146,6 +146,16 @@ impl Server {
         })
     }
 
+    /// Has a daemon take another manifest of a function that it has.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn change(&self, function: &FunctionFiles<'_>) -> Result<()> {
+        function.write_manifest(&self.folder.path().join("functions").join(function.name))?;
+        signal(self.pid(), libc::SIGHUP);
+        Ok(())
+    }
+
     fn start(
         kind: Kind,
         cores: &[usize],
@@ -156,7 +166,7 @@ impl Server {
         let address = free_address()?;
         let command = command(address, folder.path())?;
         let process = Guarded::start(kind.name(), command, cores, folder.path().join("output.log"))?;
-        let mut server = Self { kind, address, hello: hello.to_owned(), process, _folder: folder };
+        let mut server = Self { kind, address, hello: hello.to_owned(), process, folder };
         server.wait_until_ready()?;
         Ok(server)
     }

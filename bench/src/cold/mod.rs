@@ -8,6 +8,7 @@ mod plugin;
 mod starts;
 
 pub(crate) use bare::{LOADER, be_loader, serve_execs, serve_forks};
+pub(crate) use starts::hairtrigger_starts;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 use self::bare::Starter;
 use crate::build::{Artefacts, find_plugin};
 use crate::facts::Facts;
+use crate::family::families;
 use crate::process::{allowed_cores, pin_to};
 use crate::server::Server;
 use crate::stats::{Estimate, SplitMix64, median};
@@ -142,7 +144,7 @@ pub(crate) fn run(args: &ColdArgs) -> Result<bool> {
     }
     let template_image_kib = daemon.as_ref().and_then(|daemon| {
         let tree = crate::cpu::Tree::of(daemon.pid()).ok()?;
-        resident_kib(starts::families(&tree).first()?.template)
+        resident_kib(families(&tree).first()?.template)
     });
     let bare_image_kib = resident_kib(forker.pid());
     drop(daemon);

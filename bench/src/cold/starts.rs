@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cpu::{Node, Tree};
+use crate::cpu::Tree;
+use crate::family::{Family, families};
 use crate::process::signal;
 use crate::server::Server;
 use crate::{HELLO, interrupt};
@@ -27,18 +28,18 @@ const SETTLED: Duration = Duration::from_millis(1100);
 
 /// Starts of a daemon, oldest first, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Starts {
+pub(crate) struct Starts {
     /// Of workers, forked from a template.
-    pub(super) fork_us: Vec<f64>,
+    pub(crate) fork_us: Vec<f64>,
     /// Of templates: loaded and initialised.
-    pub(super) load_us: Vec<f64>,
+    pub(crate) load_us: Vec<f64>,
 }
 
 /// Every start of `daemon` until now.
 ///
 /// # Errors
 /// If the daemon's output cannot be read.
-pub(super) fn hairtrigger_starts(daemon: &Server) -> Result<Starts> {
+pub(crate) fn hairtrigger_starts(daemon: &Server) -> Result<Starts> {
     let path = daemon.output();
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Starts::of(&text))
@@ -128,79 +129,9 @@ fn pause() -> Result<()> {
     Ok(())
 }
 
-/// A template and the workers forked from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Family {
-    /// Process id of the template.
-    pub(super) template: u32,
-    /// Process ids of the workers, oldest first.
-    pub(super) workers: Vec<u32>,
-}
-
-/// The families below a daemon, the root of `tree`.
-///
-/// A child of the daemon with children of its own is the init of a function's PID namespace; its oldest
-/// child is the template. Workers are the template's younger siblings (they are cloned with the template's
-/// parent as their own) or its children. An init with a template alone may be a parked runner: no family.
-pub(super) fn families(tree: &Tree) -> Vec<Family> {
-    let children = |pid: u32| tree.nodes.iter().filter(move |node| node.parent == pid && !node.zombie);
-    let pid = |node: &Node| node.process.pid;
-    let Some(daemon) = tree.nodes.first().map(pid) else { return Vec::new() };
-    let mut families = Vec::new();
-    for init in children(daemon).map(pid) {
-        let mut below = children(init).map(pid);
-        let Some(template) = below.next() else { continue };
-        let workers: Vec<u32> = below.chain(children(template).map(pid)).collect();
-        if !workers.is_empty() {
-            families.push(Family { template, workers });
-        }
-    }
-    families
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Process;
-
-    fn tree(nodes: &[(u32, u32)]) -> Tree {
-        let node = |&(pid, parent)| Node {
-            process: Process { pid, started: u64::from(pid) },
-            parent,
-            zombie: false,
-        };
-        Tree { nodes: nodes.iter().map(node).collect() }
-    }
-
-    #[test]
-    fn workers_are_the_younger_siblings_or_the_children_of_the_template() {
-        // 10: the daemon; 11: its janitor; 12: a parked runner's init; 13 and 14: inits.
-        let tree = tree(&[
-            (10, 1),
-            (11, 10),
-            (12, 10),
-            (13, 10),
-            (14, 10),
-            (20, 12),
-            (21, 13),
-            (22, 13),
-            (23, 13),
-            (24, 14),
-            (30, 24),
-        ]);
-        assert_eq!(
-            families(&tree),
-            [Family { template: 21, workers: vec![22, 23] }, Family { template: 24, workers: vec![30] }]
-        );
-    }
-
-    #[test]
-    fn the_ended_are_not_workers() {
-        let mut tree = tree(&[(10, 1), (13, 10), (21, 13), (22, 13)]);
-        tree.nodes[3].zombie = true;
-        assert_eq!(families(&tree), []);
-    }
-
     #[test]
     fn starts_are_read_from_whole_lines() {
         let output = "serving on http://127.0.0.1:1\nloaded hello in 1402 us\n\

@@ -17,11 +17,11 @@ use super::{Target, new_histogram};
 use crate::interrupt;
 
 /// How long a connection, and the last answers of a window, are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Room for a response; a longer one than this is refused.
 const BUFFER: usize = 32 * 1024;
 /// Readiness events taken at once.
-const EVENTS: usize = 256;
+pub(super) const EVENTS: usize = 256;
 /// Most connections of one generator: as many as may wait for a worker of a function.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
 
@@ -203,7 +203,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn new_epoll() -> io::Result<OwnedFd> {
+pub(super) fn new_epoll() -> io::Result<OwnedFd> {
     // SAFETY: takes a flag and touches no memory of ours.
     let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
     if fd < 0 {
@@ -213,7 +213,7 @@ fn new_epoll() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn watch(epoll: &OwnedFd, stream: &TcpStream, token: usize) -> io::Result<()> {
+pub(super) fn watch(epoll: &OwnedFd, stream: &TcpStream, token: usize) -> io::Result<()> {
     let events = u32::try_from(libc::EPOLLIN).expect("a small constant");
     let mut event = libc::epoll_event { events, u64: token as u64 };
     // SAFETY: both descriptors are borrowed and so open; the kernel copies `event` before it returns.
@@ -224,7 +224,10 @@ fn watch(epoll: &OwnedFd, stream: &TcpStream, token: usize) -> io::Result<()> {
 }
 
 /// Waits until a connection can be read. A signal ends the wait with no events.
-fn wait<'a>(epoll: &OwnedFd, events: &'a mut [libc::epoll_event; EVENTS]) -> Result<&'a [libc::epoll_event]> {
+pub(super) fn wait<'a>(
+    epoll: &OwnedFd,
+    events: &'a mut [libc::epoll_event; EVENTS],
+) -> Result<&'a [libc::epoll_event]> {
     let patience = i32::try_from(PATIENCE.as_millis()).expect("a few seconds");
     let room = i32::try_from(EVENTS).expect("a few hundred");
     // SAFETY: `events` has room for `room` events and is borrowed for the call; the kernel writes no more.

@@ -2,10 +2,12 @@
 //!
 //! It loads nothing but this host's loopback addresses, and every run is bounded in time.
 
+mod burst;
 mod closed;
 mod response;
 mod single;
 
+pub(crate) use burst::Burst;
 pub(crate) use closed::{ClosedLoop, Until};
 pub(crate) use response::{Expected, Frame, frame};
 pub(crate) use single::Single;
