@@ -16,6 +16,7 @@ mod interrupt;
 mod kill;
 mod load;
 mod process;
+mod scale;
 mod scene;
 mod server;
 mod stats;
@@ -46,6 +47,7 @@ enum Bench {
     Cold(cold::ColdArgs),
     Density(density::DensityArgs),
     Kill(kill::KillArgs),
+    Scale(scale::ScaleArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
     #[command(hide = true)]
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Bench::Cold(args) => interruptible(|| cold::run(args)),
         Bench::Density(args) => interruptible(|| density::run(args)),
         Bench::Kill(args) => interruptible(|| kill::run(args)),
+        Bench::Scale(args) => interruptible(|| scale::run(args)),
         Bench::Load(args) => interruptible(|| load::run(args)),
         // Roles: whoever started them ends them.
         Bench::Floor(args) => floor::serve(args.listen).map(|()| true),

@@ -210,6 +210,11 @@ impl Server {
         self.process.check_alive()
     }
 
+    /// The end of what it wrote, for an error message.
+    pub(crate) fn last_words(&self) -> String {
+        self.process.last_output()
+    }
+
     /// Body of a 200 answer to `GET path`.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ mod single;
 pub(crate) use burst::Burst;
 pub(crate) use closed::{ClosedLoop, Until};
 pub(crate) use response::{Expected, Frame, frame};
-pub(crate) use single::Single;
+pub(crate) use single::{Answered, Single};
 
 use std::net::SocketAddr;
 use std::time::Duration;
