@@ -15,6 +15,7 @@ mod http;
 mod interrupt;
 mod kill;
 mod load;
+mod neighbour;
 mod process;
 mod scale;
 mod scene;
@@ -48,10 +49,14 @@ enum Bench {
     Density(density::DensityArgs),
     Kill(kill::KillArgs),
     Scale(scale::ScaleArgs),
+    Neighbour(neighbour::NeighbourArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
     #[command(hide = true)]
     Floor(FloorArgs),
+    /// Take a core that nobody else wants, for `neighbour`
+    #[command(hide = true)]
+    IdleSpinner,
     /// Make bare forks for `cold`
     #[command(hide = true)]
     BareFork(cold::StarterArgs),
@@ -101,9 +106,11 @@ fn main() -> ExitCode {
         Bench::Density(args) => interruptible(|| density::run(args)),
         Bench::Kill(args) => interruptible(|| kill::run(args)),
         Bench::Scale(args) => interruptible(|| scale::run(args)),
+        Bench::Neighbour(args) => interruptible(|| neighbour::run(args)),
         Bench::Load(args) => interruptible(|| load::run(args)),
         // Roles: whoever started them ends them.
         Bench::Floor(args) => floor::serve(args.listen).map(|()| true),
+        Bench::IdleSpinner => neighbour::spin_when_idle().map(|()| true),
         Bench::BareFork(args) => cold::serve_forks(&args.plugin, args.core).map(|()| true),
         Bench::BareExec(args) => cold::serve_execs(&args.plugin, args.core).map(|()| true),
     };

@@ -49,6 +49,30 @@ pub(crate) fn keep_to(cores: &[usize]) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Has the calling thread run before all others as soon as it has something to do; threads and processes that it starts
+/// do not. False if it may not.
+pub(crate) fn run_first() -> bool {
+    schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1).is_ok()
+}
+
+/// Has the calling thread run only where no other wants to.
+///
+/// # Errors
+/// If the kernel does not know of such.
+pub(crate) fn run_last() -> io::Result<()> {
+    schedule(libc::SCHED_IDLE, 0)
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    // SAFETY: an all-zero `sched_param` is valid; the kernel reads it before it returns.
+    let result = unsafe {
+        let mut parameters: libc::sched_param = mem::zeroed();
+        parameters.sched_priority = priority;
+        libc::sched_setscheduler(0, policy, &raw const parameters)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The cores that this process may use, in order; never empty.
 ///
 /// # Errors

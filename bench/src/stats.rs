@@ -107,6 +107,14 @@ impl SplitMix64 {
         f64::from(bits) / f64::from(u32::MAX)
     }
 
+    /// A number from an exponential distribution with the mean 1: the time to the next of events that do not know of
+    /// each other.
+    pub(crate) fn exponential(&mut self) -> f64 {
+        let bits = u32::try_from(self.next() >> 32).expect("32 bits");
+        // Never 0, of which there is no logarithm.
+        -((f64::from(bits) + 0.5) / (f64::from(u32::MAX) + 1.0)).ln()
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -157,13 +165,7 @@ mod tests {
         let mut random = SplitMix64::new(1);
         let mut covered = 0;
         for _ in 0..400 {
-            let samples: Vec<f64> = (0..15)
-                .map(|_| {
-                    let uniform = (f64::from(u32::try_from(random.next() >> 32).expect("32 bits")) + 0.5)
-                        / f64::from(u32::MAX);
-                    -uniform.ln()
-                })
-                .collect();
+            let samples: Vec<f64> = (0..15).map(|_| random.exponential()).collect();
             let estimate = Estimate::of(&samples).expect("there are samples");
             covered += u32::from((estimate.lo95..=estimate.hi95).contains(&std::f64::consts::LN_2));
         }

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -50,6 +50,20 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    pub(super) fn empty() -> Self {
+        Self { requests: 0, wrong: 0, first_wrong: None, elapsed: Duration::ZERO, latency: new_histogram() }
+    }
+
+    /// Counts an answer to a request that was, or should have been, sent at `sent`.
+    pub(super) fn count(&mut self, answer: Answer, sent: Instant, now: Instant) {
+        self.requests += 1;
+        self.latency.saturating_record(nanoseconds(now - sent));
+        if let Some(wrong) = answer.wrong {
+            self.wrong += 1;
+            self.first_wrong.get_or_insert(wrong);
+        }
+    }
+
     /// Requests a second.
     pub(crate) fn rate(&self) -> f64 {
         // Far below 2^52 requests.
@@ -59,12 +73,14 @@ impl Window {
     }
 }
 
-struct Connection {
+/// A keep-alive connection, with one request in flight at most.
+pub(super) struct Connection {
     stream: TcpStream,
     input: Box<[u8]>,
     filled: usize,
-    sent: Instant,
-    in_flight: bool,
+    /// When the request was sent, or should have been.
+    pub(super) sent: Instant,
+    pub(super) in_flight: bool,
 }
 
 /// Keep-alive connections to one target, and the loop that drives them.
@@ -84,26 +100,7 @@ impl ClosedLoop {
     /// # Errors
     /// If `count` is out of bounds or a connection is refused.
     pub(crate) fn connect(target: &Target, expected: Expected, count: usize) -> Result<Self> {
-        ensure!(
-            (1..=MAX_CONNECTIONS).contains(&count),
-            "{count} connections were asked for: between 1 and {MAX_CONNECTIONS} are possible"
-        );
-        let epoll = new_epoll().context("epoll_create1")?;
-        let mut connections = Vec::with_capacity(count);
-        for token in 0..count {
-            let stream = TcpStream::connect_timeout(&target.address, PATIENCE)
-                .with_context(|| format!("connecting to {}", target.address))?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            watch(&epoll, &stream, token).context("epoll_ctl")?;
-            connections.push(Connection {
-                stream,
-                input: vec![0; BUFFER].into_boxed_slice(),
-                filled: 0,
-                sent: Instant::now(),
-                in_flight: false,
-            });
-        }
+        let (epoll, connections) = connect(target, count)?;
         Ok(Self { epoll, connections, request: target.request.clone(), expected })
     }
 
@@ -113,13 +110,7 @@ impl ClosedLoop {
     /// If a connection ends, an answer cannot be made out, none comes for 5 s, or Ctrl-C was pressed. A
     /// whole answer with a wrong status or body is not an error here but counted in the window.
     pub(crate) fn run(&mut self, until: Until) -> Result<Window> {
-        let mut window = Window {
-            requests: 0,
-            wrong: 0,
-            first_wrong: None,
-            elapsed: Duration::ZERO,
-            latency: new_histogram(),
-        };
+        let mut window = Window::empty();
         let begin = Instant::now();
         let (deadline, mut allowance) = match until {
             Until::Elapsed(time) => (Some(begin + time), u64::MAX),
@@ -142,12 +133,7 @@ impl ClosedLoop {
                 let connection = &mut self.connections[token];
                 let Some(answer) = connection.receive(&self.expected)? else { continue };
                 let now = Instant::now();
-                window.requests += 1;
-                window.latency.saturating_record(nanoseconds(now - connection.sent));
-                if let Some(wrong) = answer.wrong {
-                    window.wrong += 1;
-                    window.first_wrong.get_or_insert(wrong);
-                }
+                window.count(answer, connection.sent, now);
                 if allowance > 0 && deadline.is_none_or(|deadline| now < deadline) {
                     connection.send(&self.request, now)?;
                     allowance -= 1;
@@ -162,13 +148,38 @@ impl ClosedLoop {
     }
 }
 
+/// Opens `count` connections to `target`; their places in the list are their tokens.
+pub(super) fn connect(target: &Target, count: usize) -> Result<(OwnedFd, Vec<Connection>)> {
+    ensure!(
+        (1..=MAX_CONNECTIONS).contains(&count),
+        "{count} connections were asked for: between 1 and {MAX_CONNECTIONS} are possible"
+    );
+    let epoll = new_epoll().context("epoll_create1")?;
+    let mut connections = Vec::with_capacity(count);
+    for token in 0..count {
+        let stream = TcpStream::connect_timeout(&target.address, PATIENCE)
+            .with_context(|| format!("connecting to {}", target.address))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        watch(&epoll, &stream, token).context("epoll_ctl")?;
+        connections.push(Connection {
+            stream,
+            input: vec![0; BUFFER].into_boxed_slice(),
+            filled: 0,
+            sent: Instant::now(),
+            in_flight: false,
+        });
+    }
+    Ok((epoll, connections))
+}
+
 /// A whole answer; `wrong` is its text if it is not the expected one.
-struct Answer {
-    wrong: Option<String>,
+pub(super) struct Answer {
+    pub(super) wrong: Option<String>,
 }
 
 impl Connection {
-    fn send(&mut self, request: &[u8], now: Instant) -> Result<()> {
+    pub(super) fn send(&mut self, request: &[u8], now: Instant) -> Result<()> {
         self.sent = now;
         self.in_flight = true;
         // The socket's buffer is empty whenever this is called, so a request fits at once.
@@ -178,7 +189,7 @@ impl Connection {
     }
 
     /// Reads once and gives the answer if it is complete.
-    fn receive(&mut self, expected: &Expected) -> Result<Option<Answer>> {
+    pub(super) fn receive(&mut self, expected: &Expected) -> Result<Option<Answer>> {
         let read = match self.stream.read(&mut self.input[self.filled..]) {
             Ok(0) => bail!("the server closed a connection, or its answer is longer than {BUFFER} bytes"),
             Ok(read) => read,
@@ -199,7 +210,7 @@ impl Connection {
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
+pub(super) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -214,12 +225,14 @@ pub(super) fn new_epoll() -> io::Result<OwnedFd> {
 }
 
 pub(super) fn watch(epoll: &OwnedFd, stream: &TcpStream, token: usize) -> io::Result<()> {
+    watch_fd(epoll, stream.as_raw_fd(), token)
+}
+
+pub(super) fn watch_fd(epoll: &OwnedFd, fd: RawFd, token: usize) -> io::Result<()> {
     let events = u32::try_from(libc::EPOLLIN).expect("a small constant");
     let mut event = libc::epoll_event { events, u64: token as u64 };
-    // SAFETY: both descriptors are borrowed and so open; the kernel copies `event` before it returns.
-    let result = unsafe {
-        libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, stream.as_raw_fd(), &raw mut event)
-    };
+    // SAFETY: the kernel copies `event` before it returns; of a descriptor that is not open it says so.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -4,11 +4,13 @@
 
 mod burst;
 mod closed;
+mod open;
 mod response;
 mod single;
 
 pub(crate) use burst::Burst;
 pub(crate) use closed::{ClosedLoop, Until};
+pub(crate) use open::OpenLoop;
 pub(crate) use response::{Expected, Frame, frame};
 pub(crate) use single::{Answered, Single};
 
