@@ -11,6 +11,7 @@ mod density;
 mod facts;
 mod family;
 mod floor;
+mod fresh;
 mod http;
 mod interrupt;
 mod kill;
@@ -50,6 +51,7 @@ enum Bench {
     Kill(kill::KillArgs),
     Scale(scale::ScaleArgs),
     Neighbour(neighbour::NeighbourArgs),
+    Fresh(fresh::FreshArgs),
     Load(load::LoadArgs),
     /// Serve the bare io_uring hello until ended
     #[command(hide = true)]
@@ -63,6 +65,9 @@ enum Bench {
     /// Make bare execs for `cold`
     #[command(hide = true)]
     BareExec(cold::StarterArgs),
+    /// Make bare invocations in forks for `fresh`
+    #[command(hide = true)]
+    BareInvoke(cold::StarterArgs),
 }
 
 /// How a bench tells what it found.
@@ -107,11 +112,13 @@ fn main() -> ExitCode {
         Bench::Kill(args) => interruptible(|| kill::run(args)),
         Bench::Scale(args) => interruptible(|| scale::run(args)),
         Bench::Neighbour(args) => interruptible(|| neighbour::run(args)),
+        Bench::Fresh(args) => interruptible(|| fresh::run(args)),
         Bench::Load(args) => interruptible(|| load::run(args)),
         // Roles: whoever started them ends them.
         Bench::Floor(args) => floor::serve(args.listen).map(|()| true),
         Bench::IdleSpinner => neighbour::spin_when_idle().map(|()| true),
         Bench::BareFork(args) => cold::serve_forks(&args.plugin, args.core).map(|()| true),
+        Bench::BareInvoke(args) => cold::serve_invocations(&args.plugin, args.core).map(|()| true),
         Bench::BareExec(args) => cold::serve_execs(&args.plugin, args.core).map(|()| true),
     };
     match result {

@@ -184,6 +184,17 @@ fn cold_measures_bare_starts() {
 }
 
 #[test]
+fn fresh_measures_the_bare_loop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = compile_plugin(&folder, false);
+    let report =
+        json(&bench(&["fresh", "--smoke", "--json", "--bare", "--plugin", plugin.to_str().expect("a path")]));
+    assert!(number(&report, "/bare_per_core_s") > 10.0, "{report}");
+    assert!((0.1..10.0).contains(&number(&report, "/bare_aa_ratio")), "{report}");
+    assert!(report["rate_ratio_bare"].is_null() && report["p50_ratio_reuse"].is_null(), "not measured");
+}
+
+#[test]
 fn cold_fails_when_the_plugin_refuses_to_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let plugin = compile_plugin(&folder, true);

@@ -23,18 +23,18 @@ pub(crate) const LOADER: &str = "bare-loader";
 
 /// A process that makes bare starts when told to. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Starter {
+pub(crate) struct Starter {
     child: Child,
     tell: Option<ChildStdin>,
     told: BufReader<ChildStdout>,
 }
 
 impl Starter {
-    /// Starts `role` (`bare-fork` or `bare-exec`) with `plugin` on `core`.
+    /// Starts `role` (`bare-fork`, `bare-exec` or `bare-invoke`) with `plugin` on `core`.
     ///
     /// # Errors
     /// If this executable cannot be started again.
-    pub(super) fn new(role: &str, plugin: &Path, core: usize) -> Result<Self> {
+    pub(crate) fn new(role: &str, plugin: &Path, core: usize) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
             .args([OsStr::new(role), OsStr::new("--core"), OsStr::new(&core.to_string()), plugin.as_os_str()])
             .stdin(Stdio::piped())
@@ -47,7 +47,7 @@ impl Starter {
     }
 
     /// The process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -55,7 +55,7 @@ impl Starter {
     ///
     /// # Errors
     /// If it did not work; the process has then said why on standard error.
-    pub(super) fn start_us(&mut self) -> Result<f64> {
+    pub(crate) fn start_us(&mut self) -> Result<f64> {
         const ENDED: &str = "the process that makes bare starts has ended; it said why above";
         self.tell.as_mut().context("open until dropped")?.write_all(b"s").context(ENDED)?;
         let mut line = String::new();
@@ -90,7 +90,7 @@ fn serve(mut start: impl FnMut() -> Result<u64>) -> Result<()> {
 /// If the plugin cannot be loaded or a fork fails.
 pub(crate) fn serve_forks(plugin: &Path, core: usize) -> Result<()> {
     pin_to(core).with_context(|| format!("pinning to core {core}"))?;
-    plugin::load(plugin)?;
+    let _loaded = plugin::load(plugin)?;
     let ready = shared_word().context("a shared page")?;
     let parent = std::process::id();
     serve(|| {
@@ -131,6 +131,37 @@ fn wait_to_be_killed(parent: u32) -> ! {
     }
 }
 
+/// Invocations that [`serve_invocations`] makes for each byte it reads.
+pub(crate) const BATCH: u32 = 100;
+
+/// The role `bare-invoke`: an image with the plugin in it that forks, has the child invoke the function and exit, and
+/// waits for that, [`BATCH`] times in a row. The time is of all of them.
+///
+/// # Errors
+/// If the plugin cannot be loaded, a fork fails, or an invocation does.
+pub(crate) fn serve_invocations(plugin: &Path, core: usize) -> Result<()> {
+    pin_to(core).with_context(|| format!("pinning to core {core}"))?;
+    let plugin = plugin::load(plugin)?;
+    serve(|| {
+        let begin = clock::now_ns();
+        for _ in 0..BATCH {
+            // SAFETY: this process has one thread, so the child owns every lock; it invokes the function, as a worker
+            // does, and never returns.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends the process; what it inherited to be written is the parent's to write.
+                unsafe { libc::_exit(i32::from(plugin.invoke() != 0)) }
+            }
+            ensure!(child > 0, "fork: {}", io::Error::last_os_error());
+            let mut status = 0;
+            // SAFETY: a child of this process, and a live local for its status.
+            let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            ensure!(ended == child && status == 0, "an invocation ended with status {status:#x}");
+        }
+        Ok(clock::now_ns() - begin)
+    })
+}
+
 /// The role `bare-exec`: starts this executable again, which loads the plugin.
 ///
 /// # Errors
@@ -163,7 +194,7 @@ pub(crate) fn be_loader(arguments: &[OsString]) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let parent = parent.to_str().and_then(|parent| parent.parse().ok()).unwrap_or(0);
-    let ready = plugin::load(Path::new(path)).and_then(|()| {
+    let ready = plugin::load(Path::new(path)).and_then(|_loaded| {
         let mut output = io::stdout().lock();
         output.write_all(b"r")?;
         Ok(output.flush()?)

@@ -7,7 +7,7 @@ mod bare;
 mod plugin;
 mod starts;
 
-pub(crate) use bare::{LOADER, be_loader, serve_execs, serve_forks};
+pub(crate) use bare::{BATCH, LOADER, Starter, be_loader, serve_execs, serve_forks, serve_invocations};
 pub(crate) use starts::hairtrigger_starts;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,6 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use self::bare::Starter;
 use crate::build::{Artefacts, find_plugin};
 use crate::facts::Facts;
 use crate::family::families;
@@ -202,7 +201,8 @@ fn report(samples: &Samples, rounds: u32, core: usize, machine: Facts) -> Result
     })
 }
 
-fn resident_kib(pid: u32) -> Option<u64> {
+/// Resident memory of a process.
+pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

@@ -9,7 +9,7 @@ mod response;
 mod single;
 
 pub(crate) use burst::Burst;
-pub(crate) use closed::{ClosedLoop, Until};
+pub(crate) use closed::{ClosedLoop, Until, Window};
 pub(crate) use open::OpenLoop;
 pub(crate) use response::{Expected, Frame, frame};
 pub(crate) use single::{Answered, Single};
