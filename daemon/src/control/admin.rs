@@ -56,6 +56,8 @@ struct FunctionView<'v> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'v str>,
+    /// Requests that wait for a worker.
+    waiting: u32,
     /// For each shard.
     workers: Vec<WorkersView>,
 }
@@ -79,6 +81,7 @@ impl<'v> From<Listed<'v>> for FunctionView<'v> {
             grants: Some(listed.grants).filter(|grants| **grants != Grants::default()),
             state: listed.state,
             reason: listed.reason,
+            waiting: listed.version.waiting(),
             workers: workers.collect(),
         }
     }

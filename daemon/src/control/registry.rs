@@ -272,7 +272,7 @@ impl Deployed {
             provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
             reserved: u16::try_from(concurrency.reserved).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
-            queue: concurrency.queue as usize,
+            queue: concurrency.queue,
             idle: concurrency.idle,
             fresh: self.manifest.isolation == Isolation::Fresh,
         }

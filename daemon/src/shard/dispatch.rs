@@ -10,6 +10,7 @@ use super::exchange::Exchange;
 use super::function::{Caller, Dispatch, Flight, Status};
 use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
+use super::queue::Place;
 use super::record::Told;
 use super::reply::{Follows, write_response};
 use super::request::Request;
@@ -26,7 +27,7 @@ impl Shard {
         let Some(exchange) = connection.exchange else { return };
         let function = exchange.function;
         if self.functions.get(function).is_some_and(|entry| !entry.retiring) {
-            self.enter(Caller::Connection(key), function);
+            self.enter(Caller::Connection(key), function, None);
             return;
         }
         // While its body arrived, its version was retired.
@@ -48,7 +49,7 @@ impl Shard {
         if length as u64 > limit {
             self.answer_outcome(key, &Outcome::RequestTooLarge { limit }, true);
         } else {
-            self.enter(Caller::Connection(key), target.function);
+            self.enter(Caller::Connection(key), target.function, None);
         }
     }
 
@@ -62,8 +63,9 @@ impl Shard {
         if body as u64 > limit { Err(Outcome::RequestTooLarge { limit }) } else { Ok(key) }
     }
 
-    /// Gives a request to a worker of a function that is known, or lets it wait for one.
-    pub(super) fn enter(&mut self, caller: Caller, function: u32) {
+    /// Gives a request to a worker of a function that is known, or lets it wait for one: in the place that it has, if it
+    /// comes from another shard where it has waited.
+    pub(super) fn enter(&mut self, caller: Caller, function: u32, place: Option<Place>) {
         let Some(entry) = self.functions.get_mut(function) else { return };
         match &entry.status {
             Status::Failed(reason) => {
@@ -81,7 +83,7 @@ impl Shard {
             if let Caller::Connection(key) = caller
                 && let Some(to) = self.elsewhere(function)
             {
-                self.hand_over(key, function, to);
+                self.hand_over(key, function, to, None);
                 return;
             }
         }
@@ -91,16 +93,21 @@ impl Shard {
             self.answer_caller(caller, &Outcome::InitFailed { reason });
             return;
         }
-        if entry.queue.len() >= entry.profile.queue {
+        let version = &entry.version;
+        let admitted = place.is_some();
+        let Some(place) = place.map_or_else(|| Place::take(version), |place| Some(place.of(version))) else {
             self.answer_caller(caller, &Outcome::Throttled);
             return;
-        }
-        entry.queue.push_back((caller, now));
-        self.rouse(function);
-        if let Some(exchange) = self.exchange(caller) {
+        };
+        let Some(exchange) = self.exchange(caller) else { return };
+        if !admitted {
             exchange.stamps.queued = now;
         }
-        self.let_wait(caller, function, now);
+        let since = exchange.stamps.queued;
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        entry.queue.push_back(caller, since, place);
+        self.rouse(function);
+        self.let_wait(caller, function, since);
         self.pass_on(function);
         self.want_workers(function);
     }
@@ -457,7 +464,9 @@ impl Shard {
             }
             let since = exchange.stamps.queued;
             let Some(entry) = self.functions.get_mut(function) else { return };
-            entry.queue.push_front((caller, since));
+            // They were admitted before.
+            let place = Place::beyond(&entry.version);
+            entry.queue.push_front(caller, since, place);
             self.let_wait(caller, function, since);
         }
     }
@@ -466,7 +475,7 @@ impl Shard {
     pub(super) fn serve_queue(&mut self, function: u32) {
         loop {
             let Some(entry) = self.functions.get_mut(function) else { return };
-            let Some(&(caller, _)) = entry.queue.front() else { return };
+            let Some((caller, _)) = entry.queue.front() else { return };
             if self.waits(caller) && !self.post(caller) {
                 self.want_workers(function);
                 return;
@@ -479,9 +488,7 @@ impl Shard {
     /// given have gone, and others start. If so, it does.
     pub(super) fn has_patience(&mut self, caller: Caller, function: u32) -> bool {
         let Some(entry) = self.functions.get(function) else { return false };
-        let Some(&(_, since)) = entry.queue.iter().find(|(waiting, _)| *waiting == caller) else {
-            return false;
-        };
+        let Some(since) = entry.queue.since(caller) else { return false };
         let more = patience(entry, since) > self.now;
         if more {
             self.let_wait(caller, function, since);
@@ -497,7 +504,7 @@ impl Shard {
         }
         let mut outcome = Outcome::Overloaded;
         if let Some(entry) = function.and_then(|function| self.functions.get_mut(function)) {
-            entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
+            entry.queue.remove(Caller::Connection(key));
             outcome = entry.waited_in_vain();
         }
         self.answer_outcome(key, &outcome, true);

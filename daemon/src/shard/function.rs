@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, State, WorkerId};
+use super::queue::Queue;
 use super::record::Start;
 use super::reply::InvocationId;
 use super::request::Request;
@@ -175,8 +176,8 @@ pub(crate) struct Function {
     pub(crate) retiring: bool,
     pool: Pool,
     workers: Vec<Option<Box<Live>>>,
-    /// Who waits for a worker, and since when.
-    pub(crate) queue: VecDeque<(Caller, u64)>,
+    /// Who waits for a worker here.
+    pub(crate) queue: Queue,
     /// Invocations that other shards have from this one, or whose bodies are on their way to a worker.
     pub(crate) away: u32,
     /// How many were handed over, and from when on they are counted.
@@ -237,7 +238,7 @@ impl Function {
             shard,
             pool: Pool::new(shape),
             workers: (0..profile.max).map(|_| None).collect(),
-            queue: VecDeque::with_capacity(profile.queue.min(1024)),
+            queue: Queue::with_capacity(profile.queue.min(1024) as usize),
             status: Status::Loading,
             template: false,
             retiring: false,

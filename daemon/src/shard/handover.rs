@@ -8,6 +8,7 @@ use super::exchange::Exchange;
 use super::function::{Caller, Dispatch, Function, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
+use super::queue::Place;
 use super::record::Told;
 use super::request::Request;
 use super::ring::Key;
@@ -32,6 +33,8 @@ pub(crate) struct Parcel {
     trailer_count: u32,
     timed: bool,
     body: Vec<u8>,
+    /// Its place in the queue, if it has waited for a worker already.
+    place: Option<Place>,
     /// Shards that have had it.
     hands: u8,
     /// The timer that ends its wait for a worker.
@@ -156,7 +159,7 @@ impl Shard {
     pub(super) fn pass_on(&mut self, function: u32) {
         loop {
             let Some(entry) = self.functions.get_mut(function) else { return };
-            let Some(&(caller, _)) = entry.queue.front() else { return };
+            let Some((caller, _)) = entry.queue.front() else { return };
             if !self.waits(caller) {
                 self.functions.get_mut(function).and_then(|entry| entry.queue.pop_front());
                 continue;
@@ -171,16 +174,16 @@ impl Shard {
                 }
             }
             let Some(to) = self.elsewhere(function) else { return };
-            self.functions.get_mut(function).and_then(|entry| entry.queue.pop_front());
+            let place = self.functions.get_mut(function).and_then(|entry| entry.queue.pop_front());
             match caller {
-                Caller::Connection(key) => self.hand_over(key, function, to),
-                Caller::Parcel(key) => self.forward(key, to),
+                Caller::Connection(key) => self.hand_over(key, function, to, place),
+                Caller::Parcel(key) => self.forward(key, to, place),
             }
         }
     }
 
-    /// Gives the request of a connection to another shard.
-    pub(super) fn hand_over(&mut self, key: Key, function: u32, to: u16) {
+    /// Gives the request of a connection to another shard, with the place in the queue that it has if it has waited.
+    pub(super) fn hand_over(&mut self, key: Key, function: u32, to: u16, place: Option<Place>) {
         let Self { connections, functions, scratch, now, number, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         let Some(exchange) = connection.exchange else { return };
@@ -208,6 +211,7 @@ impl Shard {
             trailer_count,
             timed,
             body,
+            place,
             hands: 1,
             timer: None,
         });
@@ -274,9 +278,9 @@ impl Shard {
                 }
             }
         }
-        let function = parcel.function;
+        let (function, place) = (parcel.function, parcel.place.take());
         let key = self.parcels.insert(parcel);
-        self.enter(Caller::Parcel(key), function);
+        self.enter(Caller::Parcel(key), function, place);
     }
 
     /// Has a parcel's request written into the channel of a free worker if it is large; `None` if it is not. False
@@ -338,19 +342,20 @@ impl Shard {
         }
         let mut outcome = Outcome::Overloaded;
         if let Some(entry) = self.functions.get_mut(function) {
-            entry.queue.retain(|(waiting, _)| *waiting != Caller::Parcel(key));
+            entry.queue.remove(Caller::Parcel(key));
             outcome = entry.waited_in_vain();
         }
         self.return_parcel(key, Err(outcome));
     }
 
     /// Gives a parcel's request to a third shard.
-    fn forward(&mut self, key: Key, to: u16) {
+    fn forward(&mut self, key: Key, to: u16, place: Option<Place>) {
         let Some(mut parcel) = self.parcels.remove(key) else { return };
         if let Some(timer) = parcel.timer.take() {
             self.wheel.cancel(timer);
         }
         parcel.hands += 1;
+        parcel.place = place;
         self.send_parcel(to, parcel);
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod route;
 pub(crate) mod function;
 pub(crate) mod host;
 pub(crate) mod pool;
+mod queue;
 mod request;
 pub(crate) mod version;
 

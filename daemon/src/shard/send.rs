@@ -118,7 +118,7 @@ impl Shard {
             connection.phase = Phase::Closed;
             self.end_exchange(key);
             if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f))) {
-                entry.queue.retain(|(waiting, _)| *waiting != Caller::Connection(key));
+                entry.queue.remove(Caller::Connection(key));
             }
             self.count_output(key);
             let Some(connection) = self.connections.get_mut(key) else { return };

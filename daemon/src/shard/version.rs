@@ -33,7 +33,7 @@ pub(crate) struct Profile {
     /// Workers that the host keeps free for it.
     pub(crate) reserved: u16,
     pub(crate) max: u16,
-    pub(crate) queue: usize,
+    pub(crate) queue: u32,
     /// How long a worker stays without work, if it is not kept warm.
     pub(crate) idle: Duration,
     /// Each invocation has a worker of its own.
@@ -41,6 +41,25 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
+    /// Of a function with one worker at most and a place in its queue.
+    #[cfg(test)]
+    pub(crate) fn sample() -> Self {
+        Self {
+            name: "f".into(),
+            routes: None,
+            timeout: Duration::from_secs(1),
+            max_request: 0,
+            max_response: 0,
+            idempotent: false,
+            provisioned: 0,
+            reserved: 0,
+            max: 1,
+            queue: 1,
+            idle: Duration::from_secs(1),
+            fresh: false,
+        }
+    }
+
     /// The route of its manifest that led a request here, if its manifest says routes.
     pub(crate) fn route(&self, exchange: &Exchange) -> Option<&Pattern> {
         self.routes.as_ref()?.get(usize::from(exchange.route))
@@ -60,6 +79,7 @@ pub(crate) struct Version {
     purse: AtomicU32,
     /// Whether a shard went without a permit that it wanted, and has not been told since that there is one.
     short: AtomicBool,
+    waiting: Waiting,
     standings: Box<[Standing]>,
 }
 
@@ -82,14 +102,28 @@ pub(crate) enum Lack {
     Host,
 }
 
+/// How many wait for a worker, on all shards together. Lines of its own: only who waits writes here, and whoever is
+/// served at once shall not notice.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Waiting(AtomicU32);
+
 impl Version {
     /// A version without workers, for so many shards. What it reserves of the host is its own from now on, as far as it is
     /// free; what is missing follows as its workers end.
     pub(crate) fn new(key: u32, profile: Profile, shards: u16, host: Arc<Host>) -> Self {
         let standings = (0..shards).map(|_| Standing::default()).collect();
         let purse = AtomicU32::new(host.take_up_to(profile.reserved.into()));
-        let (permits, short) = (AtomicU32::new(0), AtomicBool::new(false));
-        Self { key, profile, host, permits, purse, short, standings }
+        Self {
+            key,
+            profile,
+            host,
+            permits: AtomicU32::new(0),
+            purse,
+            short: AtomicBool::new(false),
+            waiting: Waiting::default(),
+            standings,
+        }
     }
 
     /// Workers of it that a shard keeps warm: its share of those that are provisioned, which are dealt out
@@ -170,6 +204,30 @@ impl Version {
         debug_assert!(before > 0, "each permit is returned once");
     }
 
+    /// Takes a place in the queue; false if as many wait as may. Only for [`Place`](super::queue::Place), which gives it
+    /// back.
+    pub(super) fn take_place(&self) -> bool {
+        let most = self.profile.queue;
+        let more = |waiting: u32| (waiting < most).then(|| waiting + 1);
+        self.waiting.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// One more waits, whether or not there is a place.
+    pub(super) fn add_place(&self) {
+        self.waiting.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of those who wait does so no more.
+    pub(super) fn return_place(&self) {
+        let before = self.waiting.0.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "each place is returned once");
+    }
+
+    /// How many wait for a worker, on all shards together, those included that are on their way to another shard.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.0.load(Ordering::Relaxed)
+    }
+
     /// Says how a shard's workers stand.
     pub(crate) fn stand(&self, shard: u16, idle: usize, workers: usize) {
         let Some(standing) = self.standings.get(usize::from(shard)) else { return };
@@ -234,20 +292,7 @@ mod tests {
     }
 
     fn on(host: &Arc<Host>, key: u32, provisioned: u16, reserved: u16, max: u16, shards: u16) -> Version {
-        let profile = Profile {
-            name: "f".into(),
-            routes: None,
-            timeout: Duration::from_secs(1),
-            max_request: 0,
-            max_response: 0,
-            idempotent: false,
-            provisioned,
-            reserved,
-            max,
-            queue: 1,
-            idle: Duration::from_secs(1),
-            fresh: false,
-        };
+        let profile = Profile { provisioned, reserved, max, ..Profile::sample() };
         Version::new(key, profile, shards, Arc::clone(host))
     }
 

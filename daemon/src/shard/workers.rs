@@ -38,7 +38,7 @@ impl Shard {
             return;
         }
         let grow_after = nanoseconds(GROW_AFTER);
-        let oldest = entry.queue.front().map(|(_, since)| *since);
+        let oldest = entry.queue.front().map(|(_, since)| since);
         let waited = entry.takes_long() || oldest.is_some_and(|since| *now >= since + grow_after);
         let queued = if entry.staff() == 0 || waited { entry.queue.len() } else { 0 };
         let starts = entry.starts_wanted(queued, *now);
@@ -228,8 +228,7 @@ impl Shard {
 
     fn refuse_queue(&mut self, function: u32, why: &Outcome) {
         let Some(entry) = self.functions.get_mut(function) else { return };
-        let queue = std::mem::take(&mut entry.queue);
-        for (caller, _) in queue {
+        for caller in entry.queue.clear() {
             if self.waits(caller) {
                 self.answer_caller(caller, why);
             }

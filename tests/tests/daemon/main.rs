@@ -27,6 +27,7 @@ mod outcomes;
 
 mod clients;
 
+mod admission;
 mod capacity;
 mod deadline;
 mod fresh;

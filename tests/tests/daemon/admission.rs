@@ -1,0 +1,117 @@
+//! Who is let in, on all shards together; who is not hears why and when to come again, and finds that so.
+
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use hairtrigger_tests::daemon::Daemon;
+use hairtrigger_tests::home::Home;
+use hairtrigger_tests::http::{Connection, Response, get};
+use hairtrigger_tests::process::{Process, eventually_equal};
+
+use serde_json::Value;
+
+use crate::own;
+
+/// The kernel deals them out by their ports: that one shard of two gets none of so many does not happen.
+const CONNECTIONS: usize = 32;
+/// How long an answer may take that a healthy daemon gives at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// So many shards, and a function.
+fn home(shards: u16, manifest: &str) -> Home {
+    let home = Home::new();
+    home.configure(&format!("listen = \"127.0.0.1:0\"\nshards = {shards}"));
+    home.add("probe", &own("probe"), manifest);
+    home
+}
+
+/// Workers that do nothing until this is dropped: what they are given takes as long as the test wants.
+struct Stopped(Vec<Process>);
+
+impl Stopped {
+    /// All workers of the function, so many.
+    fn workers(home: &Home, daemon: &Daemon<'_>, count: usize) -> Self {
+        eventually_equal("all workers are idle", &count, || idle(home));
+        let workers = daemon.await_workers("probe", count);
+        workers.iter().for_each(|worker| worker.signal(libc::SIGSTOP));
+        Self(workers)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|worker| worker.signal(libc::SIGCONT));
+    }
+}
+
+/// The first function, as the operator is told of it.
+fn function(home: &Home) -> Value {
+    Connection::to_socket(&home.admin()).get("/_/functions").json()["functions"][0].take()
+}
+
+/// How many requests wait for a worker.
+fn waiting(home: &Home) -> u64 {
+    function(home)["waiting"].as_u64().expect("a number")
+}
+
+/// How many workers have nothing to do.
+fn idle(home: &Home) -> usize {
+    let function = function(home);
+    let shards = function["workers"].as_array().expect("a list").iter();
+    shards.map(|shard| usize::try_from(shard["idle"].as_u64().expect("a number")).expect("a few")).sum()
+}
+
+/// Asks on many connections at once; the answers come in their own order.
+fn ask_at_once(daemon: &Daemon<'_>, count: usize, path: &str) -> Receiver<Response> {
+    let (tell, answers) = mpsc::channel();
+    for _ in 0..count {
+        let (tell, mut connection) = (tell.clone(), daemon.connect());
+        connection.send(get(path));
+        thread::spawn(move || tell.send(connection.receive()));
+    }
+    answers
+}
+
+fn next(answers: &Receiver<Response>) -> Response {
+    answers.recv_timeout(PATIENCE).expect("everybody gets an answer")
+}
+
+#[test]
+fn as_many_wait_as_may_whichever_shard_they_come_to() {
+    let home = home(2, "timeout = \"1m\"\n[concurrency]\nprovisioned = 2\nmax = 2\nqueue = 3");
+    let daemon = home.start();
+    for _ in 0..2 {
+        // One on each shard.
+        let workers = Stopped::workers(&home, &daemon, 2);
+        let answers = ask_at_once(&daemon, CONNECTIONS, "/probe/fine");
+        // Each has one, three wait.
+        for _ in 0..CONNECTIONS - 5 {
+            assert_eq!(next(&answers).status, 429);
+        }
+        assert_eq!(waiting(&home), 3);
+        drop(workers);
+        for _ in 0..5 {
+            next(&answers).assert_ok("fine");
+        }
+        eventually_equal("nobody waits", &0, || waiting(&home));
+    }
+    daemon.stop();
+}
+
+#[test]
+fn who_leaves_waits_no_more() {
+    let home = home(1, "timeout = \"1m\"\n[concurrency]\nmax = 1\nqueue = 64");
+    let daemon = home.start();
+    let workers = Stopped::workers(&home, &daemon, 1);
+    let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| daemon.connect()).collect();
+    for connection in &mut connections {
+        connection.send(get("/probe/fine"));
+    }
+    eventually_equal("all but one wait", &(CONNECTIONS as u64 - 1), || waiting(&home));
+    connections.into_iter().for_each(Connection::reset);
+    eventually_equal("nobody waits", &0, || waiting(&home));
+    drop(workers);
+    daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop();
+}
