@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairtrigger_sandbox::ending::{Ending, Syscall, signal_name};
+use hairtrigger_sandbox::limits::RETRY_AFTER_SECONDS;
 use hairtrigger_sandbox::policy::denied::advice;
 
 use crate::units::{Size, Time};
@@ -58,10 +59,20 @@ pub(crate) enum Outcome {
         /// Why, one clause or sentence.
         reason: Arc<str>,
     },
-    /// The function's concurrency and its queue are full.
-    Throttled,
-    /// The daemon itself has no room.
-    Overloaded,
+    /// A limit of the function's is reached.
+    Throttled {
+        /// Which.
+        limit: Limit,
+        /// Seconds after which it is worth trying again.
+        after: u32,
+    },
+    /// There is no room for it.
+    Overloaded {
+        /// In what.
+        lack: Lack,
+        /// Seconds after which it is worth trying again.
+        after: u32,
+    },
     /// Nothing of that name is loaded.
     NoSuchFunction,
     /// The request's body exceeds the function's limit.
@@ -78,7 +89,31 @@ pub(crate) enum Outcome {
     },
 }
 
+/// A limit of a function's that throttles its invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// There are as many workers as there may be, all busy, and as many wait as may.
+    Concurrency {
+        /// Most workers.
+        max: u16,
+        /// Most that wait.
+        queue: u32,
+    },
+}
+
+/// What an invocation found no room in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The daemon's memory for bodies and answers.
+    Memory,
+    /// The workers: it has waited for one as long as it may.
+    Worker,
+}
+
 impl Outcome {
+    /// The daemon's memory for bodies and answers is taken.
+    pub(crate) const NO_MEMORY: Self = Self::Overloaded { lack: Lack::Memory, after: RETRY_AFTER_SECONDS };
+
     /// From what ended the worker that held the invocation.
     ///
     /// `if_killed` is why the daemon killed it, if it was the daemon: only the daemon knows.
@@ -106,8 +141,8 @@ impl Outcome {
             | Self::ProtocolViolation { .. }
             | Self::ResponseTooLarge { .. }
             | Self::InitFailed { .. }
-            | Self::Throttled
-            | Self::Overloaded
+            | Self::Throttled { .. }
+            | Self::Overloaded { .. }
             | Self::NoSuchFunction
             | Self::RequestTooLarge { .. }
             | Self::ClientGone
@@ -127,8 +162,8 @@ impl Outcome {
             | Self::ProtocolViolation { .. }
             | Self::ResponseTooLarge { .. } => 502,
             Self::Timeout { .. } => 504,
-            Self::InitFailed { .. } | Self::Overloaded | Self::ShuttingDown { .. } => 503,
-            Self::Throttled => 429,
+            Self::InitFailed { .. } | Self::Overloaded { .. } | Self::ShuttingDown { .. } => 503,
+            Self::Throttled { .. } => 429,
             Self::NoSuchFunction => 404,
             Self::RequestTooLarge { .. } => 413,
             Self::ClientGone => 499,
@@ -148,12 +183,32 @@ impl Outcome {
             Self::ProtocolViolation { .. } => "protocol_violation",
             Self::ResponseTooLarge { .. } => "response_too_large",
             Self::InitFailed { .. } => "init_failed",
-            Self::Throttled => "throttled",
-            Self::Overloaded => "overloaded",
+            Self::Throttled { .. } => "throttled",
+            Self::Overloaded { .. } => "overloaded",
             Self::NoSuchFunction => "no_such_function",
             Self::RequestTooLarge { .. } => "request_too_large",
             Self::ClientGone => "client_gone",
             Self::ShuttingDown { .. } => "shutting_down",
+        }
+    }
+
+    /// Seconds after which it is worth trying again, if it is without a change of anything; at least one.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Throttled { after, .. } | Self::Overloaded { after, .. } => Some((*after).max(1)),
+            Self::InitFailed { .. } | Self::ShuttingDown { .. } => Some(RETRY_AFTER_SECONDS),
+            Self::Completed { .. }
+            | Self::FunctionError { .. }
+            | Self::Fault { .. }
+            | Self::Violation { .. }
+            | Self::OutOfMemory
+            | Self::Exited { .. }
+            | Self::Timeout { .. }
+            | Self::ProtocolViolation { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::NoSuchFunction
+            | Self::RequestTooLarge { .. }
+            | Self::ClientGone => None,
         }
     }
 
@@ -197,12 +252,23 @@ impl Outcome {
                 "Function {function} could not be started: {}; mend it and load it again.",
                 reason.trim_end().trim_end_matches('.')
             ),
-            Self::Throttled => format!(
-                "Function {function} is serving as many invocations as it may and its queue is full; try again later."
+            Self::Throttled { limit: Limit::Concurrency { max, queue }, .. } => format!(
+                "Function {function} is serving {max} invocation{}, as many as it may, and {}; try again later or \
+                 raise concurrency.max in its function.toml.",
+                if *max == 1 { "" } else { "s" },
+                match queue {
+                    0 => "none may wait".to_owned(),
+                    1 => "1 waits, as many as may".to_owned(),
+                    more => format!("{more} wait, as many as may"),
+                }
             ),
-            Self::Overloaded => {
+            Self::Overloaded { lack: Lack::Memory, .. } => {
                 format!("The daemon has no room for an invocation of function {function}; try again later.")
             }
+            Self::Overloaded { lack: Lack::Worker, .. } => format!(
+                "Function {function} had no worker free for as long as an invocation of it may wait; try again later or \
+                 raise concurrency.max in its function.toml."
+            ),
             Self::NoSuchFunction => format!("There is no function {function}; check the name in the path."),
             Self::RequestTooLarge { limit } => format!(
                 "Function {function} takes request bodies of up to {}; \
@@ -289,14 +355,21 @@ mod tests {
                 "Function hello could not be started: init returned 7; mend it and load it again.",
             ),
             (
-                Outcome::Throttled,
+                throttled(16, 256),
                 429,
-                "Function hello is serving as many invocations as it may and its queue is full; try again later.",
+                "Function hello is serving 16 invocations, as many as it may, and 256 wait, as many as may; try again \
+                 later or raise concurrency.max in its function.toml.",
             ),
             (
-                Outcome::Overloaded,
+                Outcome::NO_MEMORY,
                 503,
                 "The daemon has no room for an invocation of function hello; try again later.",
+            ),
+            (
+                Outcome::Overloaded { lack: Lack::Worker, after: 7 },
+                503,
+                "Function hello had no worker free for as long as an invocation of it may wait; try again later or raise \
+                 concurrency.max in its function.toml.",
             ),
             (Outcome::NoSuchFunction, 404, "There is no function hello; check the name in the path."),
             (
@@ -330,6 +403,32 @@ mod tests {
             assert_eq!((outcome.status(), &outcome.sentence("hello")[..]), (status, sentence));
             let other = outcome.sentence("other-name");
             assert!(other.contains("other-name") && other.ends_with('.'), "{other}");
+        }
+    }
+
+    fn throttled(max: u16, queue: u32) -> Outcome {
+        Outcome::Throttled { limit: Limit::Concurrency { max, queue }, after: 3 }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        for (max, queue, expected) in [
+            (1, 0, "is serving 1 invocation, as many as it may, and none may wait;"),
+            (2, 1, "is serving 2 invocations, as many as it may, and 1 waits, as many as may;"),
+        ] {
+            let sentence = throttled(max, queue).sentence("hello");
+            assert!(sentence.contains(expected), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn who_may_come_again_hears_when() {
+        let told = |outcome: &Outcome| outcome.retry_after();
+        let throttled = |after| Outcome::Throttled { limit: Limit::Concurrency { max: 1, queue: 1 }, after };
+        assert_eq!([0, 1, 9].map(|after| told(&throttled(after))), [Some(1), Some(1), Some(9)]);
+        for (outcome, status, _) in table() {
+            // What passes by itself, and nothing else.
+            assert_eq!(told(&outcome).is_some(), matches!(status, 429 | 503), "{outcome:?}");
         }
     }
 

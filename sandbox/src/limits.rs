@@ -113,8 +113,10 @@ pub const DESCRIPTORS_PER_WORKER: usize = 8;
 pub const DESCRIPTOR_RESERVE: usize = 256;
 /// How long a connection is read from after its last answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// What a refused client is told to wait, in seconds.
+/// What a refused client is told to wait where nothing is known, and at least, in seconds.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
+/// What it is told at most by what a function's invocations took of late, in seconds: that changes.
+pub const MAX_RETRY_AFTER: u32 = 60;
 
 /// Longest target, and method, that the record of an invocation keeps, in bytes.
 pub const RECORDED_TARGET: usize = 256;
@@ -371,6 +373,7 @@ const _: () = {
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
     assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
+    assert!(1 <= RETRY_AFTER_SECONDS && RETRY_AFTER_SECONDS <= MAX_RETRY_AFTER);
     assert!(
         MIN_UNLOAD.as_nanos() <= DEFAULT_UNLOAD.as_nanos()
             && DEFAULT_UNLOAD.as_nanos() <= MAX_UNLOAD.as_nanos()

@@ -1,7 +1,5 @@
 //! Outcomes → answers on connections.
 
-use hairtrigger_sandbox::limits::RETRY_AFTER_SECONDS;
-
 use super::Shard;
 use super::connection::Phase;
 use super::parse::BadRequest;
@@ -38,24 +36,6 @@ impl Shard {
         let Some(exchange) = &mut connection.exchange else { return };
         exchange.keep_alive &= whole;
         let name = functions.name(exchange.function);
-        let retry_after = match outcome {
-            Outcome::Throttled
-            | Outcome::Overloaded
-            | Outcome::ShuttingDown { .. }
-            | Outcome::InitFailed { .. } => Some(RETRY_AFTER_SECONDS),
-            Outcome::Completed { .. }
-            | Outcome::FunctionError { .. }
-            | Outcome::Fault { .. }
-            | Outcome::Violation { .. }
-            | Outcome::OutOfMemory
-            | Outcome::Exited { .. }
-            | Outcome::Timeout { .. }
-            | Outcome::ProtocolViolation { .. }
-            | Outcome::ResponseTooLarge { .. }
-            | Outcome::NoSuchFunction
-            | Outcome::RequestTooLarge { .. }
-            | Outcome::ClientGone => None,
-        };
         write_error(
             &mut connection.output,
             &ErrorAnswer {
@@ -65,7 +45,7 @@ impl Shard {
                 invocation: Some(&exchange.id),
                 sentence: &outcome.sentence(name.unwrap_or_default()),
                 as_text: exchange.prefers_text,
-                retry_after,
+                retry_after: outcome.retry_after(),
                 allow: None,
                 framing: exchange.framing(date),
             },

@@ -96,7 +96,8 @@ impl Shard {
         let version = &entry.version;
         let admitted = place.is_some();
         let Some(place) = place.map_or_else(|| Place::take(version), |place| Some(place.of(version))) else {
-            self.answer_caller(caller, &Outcome::Throttled);
+            let outcome = entry.is_full();
+            self.answer_caller(caller, &outcome);
             return;
         };
         let Some(exchange) = self.exchange(caller) else { return };
@@ -502,11 +503,11 @@ impl Shard {
         if function.is_some_and(|function| self.has_patience(Caller::Connection(key), function)) {
             return;
         }
-        let mut outcome = Outcome::Overloaded;
-        if let Some(entry) = function.and_then(|function| self.functions.get_mut(function)) {
+        let entry = function.and_then(|function| self.functions.get_mut(function));
+        let outcome = entry.map_or(Outcome::NoSuchFunction, |entry| {
             entry.queue.remove(Caller::Connection(key));
-            outcome = entry.waited_in_vain();
-        }
+            entry.waited_in_vain()
+        });
         self.answer_outcome(key, &outcome, true);
     }
 }

@@ -12,6 +12,7 @@ use hairtrigger_sandbox::limits::{
 };
 use hairtrigger_sandbox::{Ticket, Worker};
 
+use super::admission::{Pace, retry_after};
 use super::body::Content;
 use super::demand::Demand;
 use super::exchange::Exchange;
@@ -23,9 +24,9 @@ use super::record::Start;
 use super::reply::InvocationId;
 use super::request::Request;
 use super::ring::Key;
-use super::version::{Lack, Profile, Version};
+use super::version::{NoPermit, Profile, Version};
 use super::wheel::TimerId;
-use crate::outcome::Outcome;
+use crate::outcome::{Lack, Limit, Outcome};
 
 /// Whether there is a template to fork from.
 #[derive(Clone, Debug)]
@@ -284,8 +285,25 @@ impl Function {
     pub(crate) fn waited_in_vain(&self) -> Outcome {
         match &self.failing {
             Some(reason) => Outcome::InitFailed { reason: Arc::clone(reason) },
-            None => Outcome::Overloaded,
+            None => Outcome::Overloaded { lack: Lack::Worker, after: self.come_again() },
         }
+    }
+
+    /// What a request is told for which there is neither a worker nor a place in the queue.
+    pub(crate) fn is_full(&self) -> Outcome {
+        let limit = Limit::Concurrency { max: self.profile.max, queue: self.profile.queue };
+        Outcome::Throttled { limit, after: self.come_again() }
+    }
+
+    /// How it has served of late, if enough is known of that.
+    fn pace(&self) -> Option<Pace> {
+        let known = self.served >= ENOUGH_SERVED;
+        known.then_some(Pace { service: self.service, workers: self.profile.max })
+    }
+
+    /// After how many seconds those who wait now will have had their turn.
+    fn come_again(&self) -> u32 {
+        retry_after(self.pace().map(|pace| pace.wait(self.version.waiting())))
     }
 
     /// Its workers can serve, as far as anybody knows.
@@ -335,7 +353,7 @@ impl Function {
 
     /// Reserves a slot for one more worker, unless there are as many as there may be: here, on all shards together, or of
     /// all functions.
-    pub(crate) fn start(&mut self, now: u64) -> Result<WorkerId, Lack> {
+    pub(crate) fn start(&mut self, now: u64) -> Result<WorkerId, NoPermit> {
         self.version.take_permit(now)?;
         let id = self.pool.start();
         match id {
@@ -343,7 +361,7 @@ impl Function {
             None => self.version.return_permit(),
         }
         self.stand();
-        id.ok_or(Lack::Function)
+        id.ok_or(NoPermit::Function)
     }
 
     /// An invocation was handed over to another shard at `now`. True if that has become a habit, so that a
@@ -568,11 +586,10 @@ impl Function {
     /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
     pub(crate) fn served(&mut self, lasted: u64) {
         self.is_well();
-        self.service = match self.served {
-            0 => lasted,
-            _ => (self.service * (SERVICE_WEIGHT - 1) + lasted) / SERVICE_WEIGHT,
-        };
         self.served = self.served.saturating_add(1);
+        // The first few are averaged alone: there was nothing before them.
+        let weight = SERVICE_WEIGHT.min(self.served.into());
+        self.service = (self.service * (weight - 1) + lasted) / weight;
         if self.served < ENOUGH_SERVED || self.profile.fresh {
             return;
         }

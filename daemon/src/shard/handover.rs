@@ -340,11 +340,10 @@ impl Shard {
         if self.has_patience(Caller::Parcel(key), function) {
             return;
         }
-        let mut outcome = Outcome::Overloaded;
-        if let Some(entry) = self.functions.get_mut(function) {
+        let outcome = self.functions.get_mut(function).map_or(Outcome::NoSuchFunction, |entry| {
             entry.queue.remove(Caller::Parcel(key));
-            outcome = entry.waited_in_vain();
-        }
+            entry.waited_in_vain()
+        });
         self.return_parcel(key, Err(outcome));
     }
 

@@ -250,7 +250,7 @@ impl Shard {
                 if *output_bytes as u64 > MAX_OUTPUT_BYTES / peers.len().max(1) as u64 {
                     connection.decline_body(&mut exchange, body, 0);
                     connection.exchange = Some(exchange);
-                    self.answer_outcome(key, &Outcome::Overloaded, true);
+                    self.answer_outcome(key, &Outcome::NO_MEMORY, true);
                     return Next::Again;
                 }
                 let here = connection.input.len() - exchange.head;
@@ -333,7 +333,7 @@ impl Shard {
         } else {
             let body = body.known().map_or_else(|| Some(Body::chunked(limit)), Body::sized);
             let Some(body) = body else {
-                self.answer_outcome(key, &Outcome::Overloaded, false);
+                self.answer_outcome(key, &Outcome::NO_MEMORY, false);
                 return Next::Wait;
             };
             connection.body = Some(Box::new(body));
@@ -382,7 +382,7 @@ impl Shard {
         if connection.ended {
             self.finish(key);
         } else if others > 0 && self.body_bytes > self.share_of(MAX_BODY_BYTES) {
-            self.answer_outcome(key, &Outcome::Overloaded, false);
+            self.answer_outcome(key, &Outcome::NO_MEMORY, false);
         }
         Next::Wait
     }

@@ -212,7 +212,7 @@ impl Shard {
             self.release(function, worker);
             if wanted {
                 // The host has no memory for it, which is the one thing that goes wrong here.
-                self.answer_caller(caller, &Outcome::Overloaded);
+                self.answer_caller(caller, &Outcome::NO_MEMORY);
             }
             self.serve_queue(function);
             return;
@@ -257,7 +257,7 @@ impl Shard {
         let key = match caller {
             Caller::Connection(key) => key,
             Caller::Parcel(key) => {
-                let result = if whole { Ok(response) } else { Err(Outcome::Overloaded) };
+                let result = if whole { Ok(response) } else { Err(Outcome::NO_MEMORY) };
                 return self.return_parcel(key, result);
             }
         };
@@ -270,7 +270,7 @@ impl Shard {
             self.record(key, Told::Response { status, length, times });
             self.answered(key);
         } else {
-            self.answer_outcome(key, &Outcome::Overloaded, true);
+            self.answer_outcome(key, &Outcome::NO_MEMORY, true);
         }
     }
 

@@ -95,7 +95,7 @@ struct Standing {
 
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum NoPermit {
     /// The function has as many workers as it may.
     Function,
     /// All functions together have.
@@ -138,7 +138,7 @@ impl Version {
 
     /// Takes a permit for one more worker, unless there are as many as there may be, of this function or of all. Whoever
     /// gives one back then is told to say so.
-    pub(crate) fn take_permit(&self, now: u64) -> Result<(), Lack> {
+    pub(crate) fn take_permit(&self, now: u64) -> Result<(), NoPermit> {
         let most = u32::from(self.profile.max);
         let more = |taken: u32| (taken < most).then(|| taken + 1);
         let take = || self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
@@ -147,12 +147,12 @@ impl Version {
             // One that was given back in between, by somebody who did not see that yet.
             take()
         });
-        let has = has.map_err(|_| Lack::Function)?;
+        let has = has.map_err(|_| NoPermit::Function)?;
         if !self.host.is_bounded() || self.take_own() || self.host.take(has, now) {
             return Ok(());
         }
         self.permits.fetch_sub(1, Ordering::SeqCst);
-        Err(Lack::Host)
+        Err(NoPermit::Host)
     }
 
     /// Takes one of those that are reserved.
@@ -338,7 +338,7 @@ mod tests {
         let modest = on(&host, 0, 0, 2, 9, 1);
         let greedy = on(&host, 1, 0, 0, 9, 1);
         let took = std::iter::from_fn(|| greedy.take_permit(1).ok()).count();
-        assert_eq!((took, greedy.take_permit(1)), (2, Err(Lack::Host)));
+        assert_eq!((took, greedy.take_permit(1)), (2, Err(NoPermit::Host)));
         assert_eq!(std::iter::from_fn(|| modest.take_permit(1).ok()).count(), 2, "its own");
         greedy.return_permit();
         assert_eq!(
@@ -350,7 +350,7 @@ mod tests {
             modest.return_permit();
         }
         // Two are kept for it.
-        assert_eq!((host.take_up_to(9), greedy.take_permit(1)), (1, Err(Lack::Host)));
+        assert_eq!((host.take_up_to(9), greedy.take_permit(1)), (1, Err(NoPermit::Host)));
         drop(modest);
         assert_eq!(host.take_up_to(9), 2);
     }
@@ -361,7 +361,7 @@ mod tests {
         let first = on(&host, 0, 0, 0, 9, 1);
         assert_eq!([first.take_permit(1), first.take_permit(1)], [Ok(()); 2]);
         let second = on(&host, 1, 0, 1, 9, 1);
-        assert_eq!(second.take_permit(1), Err(Lack::Host));
+        assert_eq!(second.take_permit(1), Err(NoPermit::Host));
         first.return_permit();
         assert_eq!(second.take_permit(1), Ok(()));
         second.return_permit();

@@ -17,7 +17,7 @@ use super::function::{Flight, Function, Live, Status};
 use super::inbox::{FromShard, Inbox, ToShard};
 use super::pool::WorkerId;
 use super::ring::Key;
-use super::version::{Lack, Version};
+use super::version::{NoPermit, Version};
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
 use crate::outcome::Outcome;
 
@@ -67,7 +67,7 @@ impl Shard {
         }
         // What has not come yet is no reason to take something from others.
         let pressing = entry.staff() == 0 || !entry.queue.is_empty();
-        if lack == Some(Lack::Host) && pressing && !self.make_room(Some(function)) {
+        if lack == Some(NoPermit::Host) && pressing && !self.make_room(Some(function)) {
             self.others().for_each(|peer| peer.tell(ToShard::MakeRoom));
         }
     }

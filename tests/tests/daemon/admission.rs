@@ -68,7 +68,8 @@ fn ask_at_once(daemon: &Daemon<'_>, count: usize, path: &str) -> Receiver<Respon
     for _ in 0..count {
         let (tell, mut connection) = (tell.clone(), daemon.connect());
         connection.send(get(path));
-        thread::spawn(move || tell.send(connection.receive()));
+        // Who gets none is missed by those who count.
+        thread::spawn(move || connection.try_receive().map(|answer| tell.send(answer)));
     }
     answers
 }
@@ -113,5 +114,35 @@ fn who_leaves_waits_no_more() {
     eventually_equal("nobody waits", &0, || waiting(&home));
     drop(workers);
     daemon.get("/probe/fine").assert_ok("fine");
+    daemon.stop();
+}
+
+/// Who is throttled is told what is full, and when those who wait will have had their turn; who comes then is served.
+#[test]
+fn a_full_queue_says_when_it_will_be_empty() {
+    let home = home(1, "timeout = \"1m\"\n[concurrency]\nmax = 1\nqueue = 12");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    // What it takes is known once it has served a few.
+    for _ in 0..20 {
+        assert_eq!(connection.get("/probe/sleep?200").status, 200);
+    }
+    let answers = ask_at_once(&daemon, 14, "/probe/sleep?200");
+    let refused = next(&answers);
+    refused.assert_outcome(
+        "probe",
+        429,
+        "throttled",
+        "Function probe is serving 1 invocation, as many as it may, and 12 wait, as many as may; try again later or \
+         raise concurrency.max in its function.toml.",
+    );
+    // Twelve times 0.2 s; a busy machine takes longer, and says so.
+    let seconds = refused.header("retry-after").parse().expect("a number");
+    assert!((3..10).contains(&seconds), "{seconds}");
+    thread::sleep(Duration::from_secs(seconds));
+    assert_eq!(connection.get("/probe/sleep?1").status, 200);
+    for _ in 0..13 {
+        assert_eq!(next(&answers).status, 200);
+    }
     daemon.stop();
 }

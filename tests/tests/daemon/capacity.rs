@@ -82,8 +82,8 @@ fn a_stream_has_workers_before_anybody_waits() {
 
 #[test]
 fn what_the_queue_cannot_hold_is_throttled() {
-    let sentence = "Function probe is serving as many invocations as it may and its queue is full; \
-                    try again later.";
+    let sentence = "Function probe is serving 1 invocation, as many as it may, and 2 wait, as many as may; \
+                    try again later or raise concurrency.max in its function.toml.";
     let home = Home::new();
     home.add("probe", &own("probe"), "timeout = \"10s\"\n[concurrency]\nprovisioned = 1\nmax = 1\nqueue = 2");
     let daemon = home.start();
