@@ -1,6 +1,7 @@
 //! `function.toml`: what a function is and may use.
 
 mod allow;
+mod rate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use hairtrigger_sandbox::limits::{
 pub(crate) use allow::{May, OffLimits, links};
 
 use crate::settings::{self, BadSettings, Document, Mistakes, Setting};
+use crate::shard::admission::Rate;
 use crate::shard::route::Pattern;
 use crate::units::{Size, parse_size};
 
@@ -41,7 +43,8 @@ const KEYS: &[&str] = &[
     "allow",
     "env",
 ];
-const CONCURRENCY_KEYS: &[&str] = &["provisioned", "reserved", "max", "queue", "idle", "unload"];
+const CONCURRENCY_KEYS: &[&str] =
+    &["provisioned", "reserved", "max", "queue", "rate", "burst", "idle", "unload"];
 
 /// What a function is and may use, every value within its bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +90,8 @@ pub(crate) enum Isolation {
     Fresh,
 }
 
-/// How many workers and how long a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How many workers, how long a queue, and how many requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Concurrency {
     /// Workers kept warm; at most `max`.
     pub(crate) provisioned: u32,
@@ -98,6 +101,8 @@ pub(crate) struct Concurrency {
     pub(crate) max: u32,
     /// Most invocations that wait for one.
     pub(crate) queue: u32,
+    /// Most requests in a time; `None`: no limit.
+    pub(crate) rate: Option<Rate>,
     /// How long a worker stays without work, if it is not kept warm.
     pub(crate) idle: Duration,
     /// How long the template stays without workers, if none is kept warm.
@@ -201,6 +206,7 @@ fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency 
         reserved: 0,
         max: DEFAULT_CONCURRENCY,
         queue: DEFAULT_QUEUE,
+        rate: None,
         idle: DEFAULT_IDLE,
         unload: DEFAULT_UNLOAD,
     };
@@ -208,6 +214,7 @@ fn concurrency(setting: Option<Setting<'_>>, bad: &mut Mistakes) -> Concurrency 
     let Some(section) = section.and_then(|section| bad.note(section)) else { return concurrency };
     let queue = bad.read(&section, "queue", |queue| queue.count(0, MAX_QUEUE as u64, ""));
     concurrency.queue = queue.unwrap_or(concurrency.queue);
+    concurrency.rate = rate::rate(&section, bad);
     let idle = bad.read(&section, "idle", |idle| idle.time(MIN_IDLE, MAX_IDLE));
     concurrency.idle = idle.unwrap_or(concurrency.idle);
     let unload = bad.read(&section, "unload", |unload| unload.time(MIN_UNLOAD, MAX_UNLOAD));
@@ -258,13 +265,17 @@ fn variable(entry: &Setting<'_>) -> Result<(String, String), BadSettings> {
 /// What must hold of any text: one that is taken has every value within its bounds, and reads the same again.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(file: &Path, text: &str) -> Result<(), BadSettings> {
+    use hairtrigger_sandbox::limits::{MAX_BURST, MAX_RATE, MIN_RATE};
+
     let manifest = Manifest::parse(file, text, &OffLimits::default())?;
     let Manifest { name, timeout, memory, cpu, max_request, max_response, concurrency, .. } = &manifest;
     assert_eq!(valid_name(name).as_ref(), Some(name));
     assert!((MIN_TIMEOUT..=MAX_TIMEOUT).contains(timeout) && (MIN_MEMORY..=MAX_MEMORY).contains(memory));
     assert!(*max_request <= MAX_REQUEST && *max_response <= MAX_RESPONSE);
     assert!(cpu.is_none_or(|cores| (MIN_CPU..=MAX_CPU).contains(&cores)));
-    let Concurrency { provisioned, reserved, max, queue, idle, unload } = *concurrency;
+    let Concurrency { provisioned, reserved, max, queue, rate, idle, unload } = *concurrency;
+    assert!(rate.is_none_or(|rate| (MIN_RATE..=MAX_RATE).contains(&rate.per_second())));
+    assert!(rate.is_none_or(|rate| (1..=MAX_BURST).contains(&rate.burst())));
     assert!((MIN_IDLE..=MAX_IDLE).contains(&idle) && (MIN_UNLOAD..=MAX_UNLOAD).contains(&unload));
     assert!(
         provisioned <= max
@@ -313,6 +324,7 @@ mod tests {
                 reserved: 0,
                 max: 16,
                 queue: 256,
+                rate: None,
                 idle: Duration::from_mins(1),
                 unload: Duration::from_mins(10),
             },
@@ -344,6 +356,8 @@ mod tests {
             reserved = 3
             max = 0x10
             queue = 0
+            rate = 2.5
+            burst = 40
             idle = "1500ms"
             unload = "2h"
             [allow]
@@ -370,6 +384,7 @@ mod tests {
                 reserved: 3,
                 max: 16,
                 queue: 0,
+                rate: Some(Rate::new(2.5, 40)),
                 idle: Duration::from_millis(1500),
                 unload: Duration::from_hours(2),
             },
@@ -377,6 +392,9 @@ mod tests {
             env: vec![("Z".into(), "last letter first".into()), ("_a1".into(), String::new())],
         };
         assert_eq!(parse(text), Ok(expected));
+        let rate =
+            |text: &str| parse(&format!("name = 'a'\nconcurrency.rate = {text}")).unwrap().concurrency.rate;
+        assert_eq!(["0.001", "7", "7.5"].map(|text| rate(text).unwrap().burst()), [1, 7, 8], "one second's");
         assert_eq!(parse("name = 'a'\ncpu = 0x10").map(|manifest| manifest.cpu), Ok(Some(16.0)));
     }
 
@@ -424,7 +442,8 @@ mod tests {
             ),
             (
                 "name = 'a'\n[concurrency]\nmaximum = 1",
-                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, reserved, max, queue, idle, unload.",
+                "3:1: there is no key maximum in [concurrency]; the keys are provisioned, reserved, max, queue, rate, \
+                 burst, idle, unload.",
             ),
             (
                 "name = 'a'\n[concurrency]\nqueu = 1",
@@ -491,6 +510,19 @@ mod tests {
             (
                 "name = 'a'\n[concurrency]\nqueue = 1.5",
                 "3:9: queue must be a whole number from 0 to 4096; found 1.5.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nrate = 0",
+                "3:8: rate must be a number of requests a second from 0.001 to 1000000; found 0.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nrate = '10/s'\nburst = 0",
+                "3:8: rate must be a number of requests a second from 0.001 to 1000000; found \"10/s\".\n\
+                 function.toml:4:9: burst must be a whole number from 1 to 1000000; found 0.",
+            ),
+            (
+                "name = 'a'\n[concurrency]\nburst = 5",
+                "3:9: burst must be left out where there is no rate; found 5.",
             ),
             (
                 "name = 'a'\n[concurrency]\nmax = 2\nprovisioned = 3",

@@ -7,10 +7,11 @@ use hairtrigger_sandbox::ending::{Ending, Syscall, signal_name};
 use hairtrigger_sandbox::limits::RETRY_AFTER_SECONDS;
 use hairtrigger_sandbox::policy::denied::advice;
 
+use crate::shard::admission::Rate;
 use crate::units::{Size, Time};
 
 /// What ended an invocation. An invocation ends in exactly one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// The function gave a response.
     Completed {
@@ -90,7 +91,7 @@ pub(crate) enum Outcome {
 }
 
 /// A limit of a function's that throttles its invocations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Limit {
     /// There are as many workers as there may be, all busy, and as many wait as may.
     Concurrency {
@@ -99,6 +100,8 @@ pub(crate) enum Limit {
         /// Most that wait.
         queue: u32,
     },
+    /// More requests have come than it takes in their time.
+    Rate(Rate),
 }
 
 /// What an invocation found no room in.
@@ -262,6 +265,10 @@ impl Outcome {
                     more => format!("{more} wait, as many as may"),
                 }
             ),
+            Self::Throttled { limit: Limit::Rate(rate), .. } => format!(
+                "Function {function} takes {rate}, and was sent more; try again later or raise concurrency.rate in its \
+                 function.toml."
+            ),
             Self::Overloaded { lack: Lack::Memory, .. } => {
                 format!("The daemon has no room for an invocation of function {function}; try again later.")
             }
@@ -359,6 +366,12 @@ mod tests {
                 429,
                 "Function hello is serving 16 invocations, as many as it may, and 256 wait, as many as may; try again \
                  later or raise concurrency.max in its function.toml.",
+            ),
+            (
+                Outcome::Throttled { limit: Limit::Rate(Rate::new(2.5, 10)), after: 1 },
+                429,
+                "Function hello takes 2.5 requests a second, and 10 at once, and was sent more; try again later or raise \
+                 concurrency.rate in its function.toml.",
             ),
             (
                 Outcome::NO_MEMORY,

@@ -173,6 +173,12 @@ pub const DEFAULT_PROVISIONED: u32 = 1;
 pub const DEFAULT_CONCURRENCY: u32 = 16;
 /// Default of the most invocations that wait for a worker of a function.
 pub const DEFAULT_QUEUE: u32 = 256;
+/// Bounds of a function's rate, in requests a second.
+pub const MIN_RATE: f64 = 0.001;
+/// See [`MIN_RATE`].
+pub const MAX_RATE: f64 = 1_000_000.0;
+/// Most requests that may come at once within a rate.
+pub const MAX_BURST: u32 = 1_000_000;
 /// What a manifest may say of how long a worker that is not kept warm stays without work.
 pub const MIN_IDLE: Duration = Duration::from_millis(100);
 /// The most of it.
@@ -373,6 +379,10 @@ const _: () = {
     assert!(MIN_MEMORY <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
     assert!(DEFAULT_PROVISIONED <= DEFAULT_CONCURRENCY && DEFAULT_CONCURRENCY as usize <= MAX_WORKERS);
     assert!(DEFAULT_QUEUE as usize <= MAX_QUEUE);
+    // What comes in one second may come at once; and for as long as the daemon may run, the time at which a rate's last
+    // request is due is one that 64 bits hold in nanoseconds.
+    assert!(MAX_RATE <= MAX_BURST as f64 && MIN_RATE > 0.0);
+    assert!(MAX_BURST as f64 / MIN_RATE * 1e9 < (1_u64 << 61) as f64);
     assert!(1 <= RETRY_AFTER_SECONDS && RETRY_AFTER_SECONDS <= MAX_RETRY_AFTER);
     assert!(
         MIN_UNLOAD.as_nanos() <= DEFAULT_UNLOAD.as_nanos()

@@ -273,6 +273,7 @@ impl Deployed {
             reserved: u16::try_from(concurrency.reserved).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue,
+            rate: concurrency.rate,
             idle: concurrency.idle,
             fresh: self.manifest.isolation == Isolation::Fresh,
         }

@@ -267,11 +267,17 @@ impl Versions {
     /// if there is none that serves. To be called after [`Versions::objection`].
     pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>) {
         let name = deployed.manifest.name.clone();
+        let mut version =
+            Version::new(self.free_key(), deployed.profile(), self.shards, Arc::clone(&self.host));
+        for before in [self.present.get(&name), self.coming.get(&name)].into_iter().flatten() {
+            if let Some(entry) = self.entries.get(before) {
+                version = version.after(&entry.version);
+            }
+        }
+        let (key, version) = (version.key, Arc::new(version));
         if let Some(&overtaken) = self.coming.get(&name) {
             self.abandon(overtaken, "a newer version was begun");
         }
-        let key = self.free_key();
-        let version = Arc::new(Version::new(key, deployed.profile(), self.shards, Arc::clone(&self.host)));
         let entry = Entry {
             deployed,
             version: Arc::clone(&version),

@@ -12,7 +12,7 @@ use hairtrigger_sandbox::limits::{
 };
 use hairtrigger_sandbox::{Ticket, Worker};
 
-use super::admission::{Pace, retry_after};
+use super::admission::{Pace, retry_after, whole_seconds};
 use super::body::Content;
 use super::demand::Demand;
 use super::exchange::Exchange;
@@ -287,6 +287,13 @@ impl Function {
             Some(reason) => Outcome::InitFailed { reason: Arc::clone(reason) },
             None => Outcome::Overloaded { lack: Lack::Worker, after: self.come_again() },
         }
+    }
+
+    /// What a request is told that came at a time at which the function takes no more, if that is so.
+    pub(crate) fn beyond_rate(&self, now: u64) -> Option<Outcome> {
+        let rate = self.profile.rate?;
+        let after = whole_seconds(self.version.let_in(now).err()?);
+        Some(Outcome::Throttled { limit: Limit::Rate(rate), after })
     }
 
     /// What a request is told for which there is neither a worker nor a place in the queue.

@@ -13,7 +13,7 @@ pub(crate) mod parse;
 
 pub(crate) mod route;
 
-mod admission;
+pub(crate) mod admission;
 pub(crate) mod function;
 pub(crate) mod host;
 pub(crate) mod pool;

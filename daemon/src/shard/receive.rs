@@ -253,6 +253,13 @@ impl Shard {
                     self.answer_outcome(key, &Outcome::NO_MEMORY, true);
                     return Next::Again;
                 }
+                if let Some(outcome) = function.beyond_rate(*now) {
+                    let spare = if wants_continue { 0 } else { SKIPPED_BODY };
+                    connection.decline_body(&mut exchange, body, spare);
+                    connection.exchange = Some(exchange);
+                    self.answer_outcome(key, &outcome, true);
+                    return Next::Again;
+                }
                 let here = connection.input.len() - exchange.head;
                 let inline = inline(body).filter(|length| *length <= here);
                 let Some(length) = inline else {

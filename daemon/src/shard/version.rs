@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::admission::{Gate, Rate};
 use super::exchange::Exchange;
 use super::host::Host;
 use super::route::{Pattern, Router};
@@ -34,6 +35,7 @@ pub(crate) struct Profile {
     pub(crate) reserved: u16,
     pub(crate) max: u16,
     pub(crate) queue: u32,
+    pub(crate) rate: Option<Rate>,
     /// How long a worker stays without work, if it is not kept warm.
     pub(crate) idle: Duration,
     /// Each invocation has a worker of its own.
@@ -55,6 +57,7 @@ impl Profile {
             reserved: 0,
             max: 1,
             queue: 1,
+            rate: None,
             idle: Duration::from_secs(1),
             fresh: false,
         }
@@ -80,6 +83,8 @@ pub(crate) struct Version {
     /// Whether a shard went without a permit that it wanted, and has not been told since that there is one.
     short: AtomicBool,
     waiting: Waiting,
+    /// Of a function that has a rate; the same for versions that follow each other and have the same rate.
+    gate: Option<Arc<Gate>>,
     standings: Box<[Standing]>,
 }
 
@@ -114,6 +119,7 @@ impl Version {
     pub(crate) fn new(key: u32, profile: Profile, shards: u16, host: Arc<Host>) -> Self {
         let standings = (0..shards).map(|_| Standing::default()).collect();
         let purse = AtomicU32::new(host.take_up_to(profile.reserved.into()));
+        let gate = profile.rate.map(|rate| Arc::new(Gate::new(rate)));
         Self {
             key,
             profile,
@@ -122,8 +128,23 @@ impl Version {
             purse,
             short: AtomicBool::new(false),
             waiting: Waiting::default(),
+            gate,
             standings,
         }
+    }
+
+    /// The same, in the place of another: if it has the same rate, what that has let in counts for this one as well.
+    pub(crate) fn after(mut self, before: &Self) -> Self {
+        if self.profile.rate == before.profile.rate {
+            self.gate.clone_from(&before.gate);
+        }
+        self
+    }
+
+    /// Whether a request that came at this time is within the function's rate; if not, after how many nanoseconds the
+    /// next one is.
+    pub(crate) fn let_in(&self, now: u64) -> Result<(), u64> {
+        self.gate.as_ref().map_or(Ok(()), |gate| gate.let_in(now))
     }
 
     /// Workers of it that a shard keeps warm: its share of those that are provisioned, which are dealt out
@@ -294,6 +315,21 @@ mod tests {
     fn on(host: &Arc<Host>, key: u32, provisioned: u16, reserved: u16, max: u16, shards: u16) -> Version {
         let profile = Profile { provisioned, reserved, max, ..Profile::sample() };
         Version::new(key, profile, shards, Arc::clone(host))
+    }
+
+    #[test]
+    fn what_one_version_has_let_in_counts_for_the_next_of_the_same_rate() {
+        let with =
+            |rate| Version::new(0, Profile { rate, ..Profile::sample() }, 1, Arc::new(Host::new(None)));
+        let slow = Some(Rate::new(0.5, 2));
+        let first = with(slow);
+        assert_eq!([0, 0, 0].map(|now| first.let_in(now).is_ok()), [true, true, false]);
+        let second = with(slow).after(&first);
+        assert_eq!((second.let_in(0), first.let_in(1)), (Err(2_000_000_000), Err(1_999_999_999)));
+        assert!(second.let_in(2_000_000_000).is_ok() && first.let_in(2_000_000_000).is_err(), "one for both");
+        assert!(with(Some(Rate::new(0.5, 3))).after(&first).let_in(0).is_ok(), "another rate begins anew");
+        assert!((0..99).all(|now| with(None).after(&first).let_in(now).is_ok()));
+        assert!(with(slow).after(&with(None)).let_in(0).is_ok());
     }
 
     #[test]
