@@ -27,7 +27,9 @@ pub mod text;
 mod userns;
 mod warden;
 
-pub use sys::{descriptor_limit, eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing};
+pub use sys::{
+    cpu_time, descriptor_limit, eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing,
+};
 pub use warden::{
     Event, EventSink, FunctionKey, FunctionSpec, LoadFailure, Sandbox, SandboxConfig, StartTimes, Ticket,
     WardenHandle, Worker,

@@ -120,6 +120,8 @@ pub const MAX_RETRY_AFTER: u32 = 60;
 
 /// Longest target, and method, that the record of an invocation keeps, in bytes.
 pub const RECORDED_TARGET: usize = 256;
+/// So often the CPU clock of a worker that has work is read; the invocations that it had in between share what it says.
+pub const CPU_SAMPLE: Duration = Duration::from_millis(10);
 /// Records of invocations that wait to be read; what comes on top is counted and dropped.
 pub const RECORDS: usize = 8 * 1024;
 

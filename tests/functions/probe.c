@@ -82,6 +82,17 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
         }
         return ht_write_text(host, invocation, "burnt\n");
     }
+    if (ht_equal(command, "use")) { /* uses that many milliseconds of CPU time, however long that takes */
+        struct timespec used;
+        const uint64_t until = number(request) * 1000000;
+        uint64_t first = 0, now = 0;
+        do {
+            clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+            now = (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+            first = first == 0 ? now : first;
+        } while (now - first < until);
+        return ht_write_text(host, invocation, "used\n");
+    }
     if (ht_equal(command, "spin")) {
         volatile uint32_t work = 0;
         for (;;) {

@@ -12,6 +12,8 @@ pub struct Groups {
     name: String,
     /// Of each controller, where its hierarchy is mounted.
     roots: BTreeMap<&'static str, PathBuf>,
+    /// Where CPU time is counted, if that is a hierarchy of its own, or one of the others.
+    count: Option<PathBuf>,
     version: Version,
 }
 
@@ -39,7 +41,11 @@ impl Groups {
                 "these tests read limits from control groups; of memory, pids and cpu are mounted: {found:?}"
             )
         });
-        Self { name, roots: roots.clone(), version: *version }
+        let count = match version {
+            Version::One => find_mount(&mounts, Version::One, "cpuacct"),
+            Version::Two => None,
+        };
+        Self { name, roots: roots.clone(), count, version: *version }
     }
 
     /// Their common name.
@@ -53,7 +59,7 @@ impl Groups {
     }
 
     fn mounts(&self) -> BTreeSet<&Path> {
-        self.roots.values().map(PathBuf::as_path).collect()
+        self.roots.values().chain(&self.count).map(PathBuf::as_path).collect()
     }
 
     /// Every group there is, leaves first.

@@ -9,6 +9,7 @@ mod invoke;
 mod manual;
 mod new;
 mod serve;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +71,13 @@ wrong command line, 3 for wrong settings, 4 for a host that cannot confine funct
 Exit codes: 0 for an answer below 400, 1 for another or none, 2 for a wrong command line,
 5 if no daemon is there.")]
     Invoke(invoke::Options),
+    /// Print what the functions of a running daemon have used: calls, time, CPU time, workers.
+    #[command(after_help = "Examples:
+  hairtrigger usage                       a table of all functions
+  hairtrigger usage greet --json          everything that is known of one
+
+Exit codes: 0, 1 if there is no such function, 2 for a wrong command line, 5 if no daemon is there.")]
+    Usage(usage::Options),
     /// Try each confinement on this host and print what holds, and which level this user reaches.
     ///
     /// Exits with 0 if the level is reached that this user can expect (full as root, otherwise userns), or the one
@@ -141,6 +149,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Dev(options) => dev::run(options).map(ExitCode::from),
         Command::New(options) => new::run(&options).map(|()| Exit::Success.into()),
         Command::Invoke(options) => invoke::run(options).map(ExitCode::from),
+        Command::Usage(options) => usage::run(&options).map(ExitCode::from),
         Command::Completions { shell } => manual::completions(shell).map(|()| Exit::Success.into()),
         Command::Man { directory } => manual::man(directory.as_deref()).map(|()| Exit::Success.into()),
         Command::Doctor { level, json } => doctor::run(level, json).map(ExitCode::from),

@@ -12,8 +12,9 @@ use crate::shard::admin::{AdminAnswer, AdminRequest};
 use crate::shard::inbox::ToShard;
 
 /// The methods of each path, and which it is.
-const PATHS: [(&str, &str, Page); 3] = [
+const PATHS: [(&str, &str, Page); 4] = [
     ("functions", "GET, HEAD", Page::Functions),
+    ("usage", "GET, HEAD", Page::Usage),
     ("version", "GET, HEAD", Page::Version),
     ("reload", "POST", Page::Reload),
 ];
@@ -21,6 +22,7 @@ const PATHS: [(&str, &str, Page); 3] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
     Functions,
+    Usage,
     Version,
     Reload,
 }
@@ -97,6 +99,9 @@ impl Control<'_> {
                 let functions: Vec<_> = self.versions.list().map(FunctionView::from).collect();
                 self.answer(asker, 200, None, &json!({ "functions": functions }));
             }
+            Target::Page(Page::Usage) => {
+                self.answer(asker, 200, None, &json!({ "functions": self.versions.usage() }));
+            }
             Target::Page(Page::Version) => {
                 let body = self.about();
                 self.answer(asker, 200, None, &body);
@@ -155,6 +160,7 @@ mod tests {
     fn paths_and_methods() {
         for (method, path, expected) in [
             ("GET", "functions", Target::Page(Page::Functions)),
+            ("GET", "usage", Target::Page(Page::Usage)),
             ("HEAD", "version", Target::Page(Page::Version)),
             ("POST", "reload", Target::Page(Page::Reload)),
             ("GET", "reload", Target::WrongMethod { allow: "POST" }),

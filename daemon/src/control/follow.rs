@@ -113,6 +113,7 @@ impl Control<'_> {
                     if let Some(deployed) = self.versions.deployed(start.function) {
                         self.log.event(self.front.started(deployed, start.took));
                     }
+                    self.versions.template_used(start.function, start.template_cpu);
                     self.versions.worker_ready(start.function);
                 }
                 Some((shard, report)) = reports.recv() => match report {
@@ -209,8 +210,9 @@ impl Control<'_> {
                 self.loading
                     .extend(output::follow(name.into(), output, false, self.log).map(|f| (function, f)));
             }
-            Event::Loaded { function, took, .. } => {
+            Event::Loaded { function, took, cpu, count, .. } => {
                 self.loading.remove(&function);
+                self.versions.load_used(function, cpu, count);
                 self.holds.loaded(function, Instant::now());
                 if let Some(deployed) = self.versions.deployed(function) {
                     self.log.event(self.front.loaded(deployed, took));
@@ -247,6 +249,7 @@ impl Control<'_> {
                     send_after(hold, function, again);
                 }
             }
+            Event::GroupGone { function, count, cpu } => self.versions.group_gone(function, &count, cpu),
             Event::Trouble(sentence) => self.log.event(sentence),
             // The sink gives these to the shards.
             Event::WorkerStarting { .. } | Event::WorkerReady { .. } | Event::WorkerGone { .. } => {}

@@ -14,6 +14,7 @@ pub(crate) mod registry;
 mod reload;
 mod sink;
 mod state;
+mod usage;
 mod versions;
 mod watchdog;
 mod watched;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hairtrigger_sandbox::{Event, EventSink, Ticket};
+use hairtrigger_sandbox::{Event, EventSink, StartTimes, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::shard::inbox::{Inbox, ToShard};
@@ -23,6 +23,8 @@ pub(crate) struct Start {
     pub(crate) function: u32,
     /// From the wish for it to its check-in.
     pub(crate) took: Duration,
+    /// What its template has used so far.
+    pub(crate) template_cpu: Duration,
 }
 
 pub(crate) struct Sink {
@@ -72,7 +74,8 @@ impl EventSink for Sink {
             }
             Event::WorkerReady { ticket, worker, times } => {
                 // The shard first: somebody may wait for this worker.
-                let start = Start { function: ticket.function, took: times.fork };
+                let StartTimes { fork: took, template_cpu } = times;
+                let start = Start { function: ticket.function, took, template_cpu };
                 self.tell(ticket, ToShard::WorkerReady { ticket, worker });
                 let _ = self.starts.send(start);
             }
@@ -94,7 +97,7 @@ impl EventSink for Sink {
                 let _ = self.events.send(event);
             }
             // The output stays with the event, for its lines come before the end of the load that refers to them.
-            Event::Loading { .. } | Event::Trouble(_) => {
+            Event::Loading { .. } | Event::GroupGone { .. } | Event::Trouble(_) => {
                 let _ = self.events.send(event);
             }
         }

@@ -11,9 +11,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hairtrigger_sandbox::FunctionSpec;
+use hairtrigger_sandbox::cgroup::CpuCount;
 use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{
     DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
+use super::usage::{Usages, View};
 use crate::shard::host::Host;
 use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
@@ -125,6 +127,7 @@ pub(super) struct Versions {
     most_connections: usize,
     /// Most connections of all shards, as the operator wishes.
     cap: Option<u32>,
+    usages: Usages,
     effects: Vec<Effect>,
 }
 
@@ -142,6 +145,7 @@ impl Versions {
             next: 0,
             most_connections: 0,
             cap: None,
+            usages: Usages::default(),
             effects: Vec::new(),
         };
         // Without any function the shards are to answer as well, and take connections for it.
@@ -190,6 +194,11 @@ impl Versions {
             },
             reason: entry.failure.as_deref(),
         })
+    }
+
+    /// What each function has used.
+    pub(super) fn usage(&self) -> Vec<View<'_>> {
+        self.usages.views()
     }
 
     // ---- wishes ----------------------------------------------------------------------------------
@@ -267,8 +276,8 @@ impl Versions {
     /// if there is none that serves. To be called after [`Versions::objection`].
     pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>) {
         let name = deployed.manifest.name.clone();
-        let mut version =
-            Version::new(self.free_key(), deployed.profile(), self.shards, Arc::clone(&self.host));
+        let (host, totals) = (Arc::clone(&self.host), self.usages.of(&name, self.shards));
+        let mut version = Version::new(self.free_key(), deployed.profile(), self.shards, host, totals);
         for before in [self.present.get(&name), self.coming.get(&name)].into_iter().flatten() {
             if let Some(entry) = self.entries.get(before) {
                 version = version.after(&entry.version);
@@ -316,6 +325,7 @@ impl Versions {
         if let Some(&coming) = self.coming.get(name) {
             self.abandon(coming, "the function was removed");
         }
+        self.usages.forget(name);
         let Some(key) = self.present.remove(name) else { return false };
         self.route_anew();
         self.retire(key);
@@ -343,6 +353,25 @@ impl Versions {
             self.effects.push(Effect::Unload(key));
         } else if entry.version.profile.provisioned == 0 {
             self.proven(key);
+        }
+    }
+
+    /// What the load of a version, which has just come to its end, has used, and where it is counted from now on.
+    pub(super) fn load_used(&mut self, key: u32, cpu: Duration, count: Option<CpuCount>) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        self.usages.loaded(key, &entry.deployed.manifest.name, &entry.version.totals, cpu, count);
+    }
+
+    /// What a version's template has used by now.
+    pub(super) fn template_used(&mut self, key: u32, cpu: Duration) {
+        self.usages.template(key, cpu);
+    }
+
+    /// What the kernel has counted for a version's processes, of which there are no more.
+    pub(super) fn group_gone(&mut self, key: u32, count: &CpuCount, cpu: Duration) {
+        self.usages.group_gone(key, count, cpu);
+        if !self.entries.contains_key(&key) {
+            self.usages.unloaded(key);
         }
     }
 

@@ -282,7 +282,11 @@ impl Shard {
                 }
                 Some(live) => {
                     live.listed = false;
+                    let idle = live.killed_for.is_none() && live.meter.may_be_read(self.now);
                     self.busy.swap_remove(at);
+                    if let (true, Some(entry)) = (idle, self.functions.get_mut(function)) {
+                        entry.read_clock(slot, self.now);
+                    }
                 }
                 None => {
                     self.busy.swap_remove(at);
@@ -415,11 +419,17 @@ impl Shard {
 
     /// The worker is not to be believed any more: it is killed, and whom it served hears why.
     pub(super) fn fail_worker(&mut self, function: u32, slot: u16, why: Outcome) {
+        let now = self.now;
         let Some(entry) = self.functions.get_mut(function) else { return };
         let Some(live) = entry.worker(slot) else { return };
         let id = live.id;
         // From here on it begins nothing more, so that what it has not begun can be given to others.
         let _ = live.channel.revoke();
+        if let Some(first) = live.flights.front() {
+            live.meter.ends(first.invocation, now);
+        }
+        entry.read_clock(slot, now);
+        let Some(live) = entry.worker(slot) else { return };
         live.kill(why.clone());
         live.deadline = u64::MAX;
         let flights: Vec<Flight> = live.flights.drain(..).collect();

@@ -16,6 +16,7 @@ use super::admission::{Pace, retry_after, whole_seconds};
 use super::body::Content;
 use super::demand::Demand;
 use super::exchange::Exchange;
+use super::meter::{Meter, Read};
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, State, WorkerId};
@@ -62,8 +63,16 @@ pub(crate) struct Begun {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) caller: Caller,
+    pub(crate) invocation: InvocationId,
     /// Its sequence number in the channel.
     pub(crate) sequence: u32,
+}
+
+impl Flight {
+    /// Of an invocation that no worker has begun, and that is to wait again.
+    pub(crate) fn not_begun(caller: Caller) -> Self {
+        Self { caller, invocation: InvocationId::default(), sequence: 0 }
+    }
 }
 
 /// A worker that is there.
@@ -71,7 +80,10 @@ pub(crate) struct Flight {
 pub(crate) struct Live {
     pub(crate) id: WorkerId,
     pub(crate) channel: DaemonEnd,
+    pid: libc::pid_t,
     pidfd: OwnedFd,
+    /// Of its CPU time.
+    pub(crate) meter: Meter,
     pub(crate) flights: VecDeque<Flight>,
     /// Why the shard has killed it.
     pub(crate) killed_for: Option<Outcome>,
@@ -106,28 +118,35 @@ impl Live {
     }
 
     /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
-    /// first flight.
+    /// first flight, or of what it uses.
     pub(crate) fn look_at(&self) -> u64 {
-        if self.reading {
+        let work = if self.reading {
             u64::MAX
         } else if self.flights.len() > 1 {
             self.deadline.min((self.head_since + nanoseconds(WAIT_IN_CHANNEL)).max(self.keeps_until))
         } else {
             self.deadline
-        }
+        };
+        work.min(self.meter.due())
     }
 
     /// Posts the request that was begun, once its body is written.
-    pub(crate) fn finish_post(&mut self, caller: Caller, now: u64, timeout: Duration) -> Posted {
+    pub(crate) fn finish_post(
+        &mut self,
+        caller: Caller,
+        invocation: InvocationId,
+        now: u64,
+        timeout: Duration,
+    ) -> Posted {
         let posted = self.channel.finish_post(now.saturating_add(nanoseconds(timeout)));
         if posted != Posted::Full {
-            self.has_one_more(caller, now, timeout);
+            self.has_one_more(caller, invocation, now, timeout);
         }
         posted
     }
 
-    fn has_one_more(&mut self, caller: Caller, now: u64, timeout: Duration) {
-        self.flights.push_back(Flight { caller, sequence: self.channel.last_posted() });
+    fn has_one_more(&mut self, caller: Caller, invocation: InvocationId, now: u64, timeout: Duration) {
+        self.flights.push_back(Flight { caller, invocation, sequence: self.channel.last_posted() });
         if self.flights.len() == 1 {
             self.head_changed(now, timeout);
         }
@@ -136,6 +155,11 @@ impl Live {
     /// The first flight is another one, or none.
     pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
         self.head_since = now;
+        if self.flights.is_empty() {
+            self.meter.rests();
+        } else {
+            self.meter.begins(now);
+        }
         let never = self.flights.is_empty() || !layers::on(Layer::Deadline);
         self.deadline = if never { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
     }
@@ -155,6 +179,9 @@ impl Live {
     pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, u64) {
         let lasted = now.saturating_sub(self.head_since);
         let flight = self.flights.pop_front();
+        if let Some(flight) = &flight {
+            self.meter.ends(flight.invocation, now);
+        }
         self.served = true;
         self.head_changed(now, timeout);
         (flight, lasted)
@@ -415,12 +442,12 @@ impl Function {
     }
 
     /// Kills the workers of a retiring version that nobody needs; whether nothing is left of it.
-    pub(crate) fn wind_up(&mut self) -> bool {
+    pub(crate) fn wind_up(&mut self, now: u64) -> bool {
         if !self.queue.is_empty() {
             return false;
         }
         while let Some((id, _)) = self.pool.longest_idle() {
-            self.end(id);
+            self.end(id, now);
         }
         self.away == 0 && self.pool.is_vacant()
     }
@@ -433,7 +460,7 @@ impl Function {
             // If all are busy, none of them can be due earlier.
             let due = self.pool.longest_idle().map_or(now, |(_, since)| since) + patience;
             let Some((id, _)) = self.pool.longest_idle().filter(|_| due <= now) else { return Some(due) };
-            self.end(id);
+            self.end(id, now);
         }
         None
     }
@@ -445,18 +472,31 @@ impl Function {
     }
 
     /// Ends the worker that [`Function::spare`] tells of.
-    pub(crate) fn end_spare(&mut self) {
+    pub(crate) fn end_spare(&mut self, now: u64) {
         if let Some((id, _)) = self.pool.longest_idle() {
-            self.end(id);
+            self.end(id, now);
         }
     }
 
     /// Kills a worker that has no work.
-    fn end(&mut self, id: WorkerId) {
+    fn end(&mut self, id: WorkerId, now: u64) {
         self.drain(id);
+        self.read_clock(id.slot, now);
         if let Some(live) = self.worker(id.slot) {
             live.kill(Outcome::ShuttingDown { begun: false });
         }
+    }
+
+    /// Reads a worker's CPU clock, and books what it has used since the last time.
+    pub(crate) fn read_clock(&mut self, slot: u16, now: u64) {
+        let tally = self.version.totals.of(self.shard);
+        let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let reading = hairtrigger_sandbox::cpu_time(live.pid, live.pidfd.as_fd());
+        let Read { invocations, overhead } = live.meter.read(reading, now, |_| {});
+        tally.cpu.add(invocations);
+        tally.overhead.add(overhead);
     }
 
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
@@ -472,7 +512,7 @@ impl Function {
     /// Takes a worker in. One that nobody waits for is killed.
     pub(crate) fn arrived(&mut self, ticket: Ticket, worker: Worker, now: u64) {
         let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
-        let Worker { pidfd, channel, .. } = worker;
+        let Worker { pid, pidfd, channel } = worker;
         if !self.pool.ready(id, now) {
             let _ = hairtrigger_sandbox::kill(pidfd.as_fd());
             return;
@@ -483,10 +523,17 @@ impl Function {
             0 => took,
             average => (average * (START_WEIGHT - 1) + took) / START_WEIGHT,
         };
+        let tally = self.version.totals.of(self.shard);
+        tally.workers_started.add(1);
+        // What its start took.
+        let used = hairtrigger_sandbox::cpu_time(pid, pidfd.as_fd()).unwrap_or(0);
+        tally.overhead.add(used);
         self.workers[usize::from(id.slot)] = Some(Box::new(Live {
             id,
             channel,
+            pid,
             pidfd,
+            meter: Meter::new(used, now, false),
             flights: VecDeque::with_capacity(8),
             killed_for: None,
             head_since: 0,
@@ -508,7 +555,9 @@ impl Function {
         self.pool.gone(id)?;
         self.version.return_permit();
         self.stand();
-        self.workers[usize::from(id.slot)].take()
+        let live = self.workers[usize::from(id.slot)].take()?;
+        self.version.totals.of(self.shard).workers_ended.add(1);
+        Some(live)
     }
 
     /// Posts the request of a head and a body to a worker, if one is free.
@@ -561,7 +610,7 @@ impl Function {
             self.pool.release(worker, now);
             return Dispatch::Wait;
         }
-        live.has_one_more(caller, now, timeout);
+        live.has_one_more(caller, *id, now, timeout);
         self.stand();
         Dispatch::Posted { slot, wake: posted == Posted::MustWake, timed: request.timed }
     }

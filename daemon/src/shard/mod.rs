@@ -16,9 +16,11 @@ pub(crate) mod route;
 pub(crate) mod admission;
 pub(crate) mod function;
 pub(crate) mod host;
+mod meter;
 pub(crate) mod pool;
 mod queue;
 mod request;
+pub(crate) mod totals;
 pub(crate) mod version;
 
 mod demand;

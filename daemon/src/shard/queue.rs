@@ -104,7 +104,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::shard::host::Host;
     use crate::shard::ring::Key;
     use crate::shard::version::Profile;
 
@@ -112,7 +111,7 @@ mod tests {
 
     fn version(queue: u32) -> Arc<Version> {
         let profile = Profile { queue, ..Profile::sample() };
-        Arc::new(Version::new(0, profile, SHARDS, Arc::new(Host::new(None))))
+        Arc::new(Version::alone(0, profile, SHARDS))
     }
 
     fn caller(number: u32) -> Caller {

@@ -9,7 +9,7 @@ use hairtrigger_sandbox::limits::{RECORDED_TARGET, RECORDS};
 use tokio::sync::Notify;
 
 use super::Shard;
-use super::exchange::Stamps;
+use super::exchange::{Exchange, Stamps};
 use super::parse::{Progress, parse_head};
 use super::reply::InvocationId;
 use super::ring::Key;
@@ -39,6 +39,20 @@ pub(crate) enum Start {
     Load,
     /// No worker had it.
     None,
+}
+
+impl Start {
+    /// Each, by its number.
+    pub(crate) const ALL: [Self; 4] = [Self::Warm, Self::Fork, Self::Load, Self::None];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Fork => "fork",
+            Self::Load => "load",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One invocation. Times are in nanoseconds; 0 for a stage that was not reached.
@@ -110,9 +124,10 @@ pub(super) enum Told<'o> {
 }
 
 impl Shard {
-    /// Tells of the invocation under way on a connection, if anybody wants to know. To be called before it is
-    /// forgotten.
+    /// Counts the invocation under way on a connection among what its function has had, and tells of it if anybody
+    /// wants to know. To be called before it is forgotten.
     pub(super) fn record(&mut self, key: Key, told: Told<'_>) {
+        self.count(key, told);
         let Some(records) = self.records.as_ref() else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(exchange) = &connection.exchange else { return };
@@ -143,7 +158,7 @@ impl Shard {
             status,
             outcome,
             sentence,
-            start: if exchange.stamps.dispatched == 0 { Start::None } else { exchange.start },
+            start: start_of(exchange),
             // One that was handed over has taken its body along.
             request_bytes: body.max(exchange.counted),
             response_bytes,
@@ -153,6 +168,33 @@ impl Shard {
             send,
         });
     }
+
+    fn count(&mut self, key: Key, told: Told<'_>) {
+        let Self { connections, functions, now, number, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let Some(exchange) = &connection.exchange else { return };
+        let Some(entry) = functions.get(exchange.function) else { return };
+        let tally = entry.version.totals.of(*number);
+        let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
+        tally.bytes_in.add(body.max(exchange.counted));
+        let start = start_of(exchange);
+        match told {
+            Told::Response { status, length, .. } => {
+                tally.ended(&Outcome::Completed { status }, start);
+                tally.bytes_out.add(length);
+            }
+            Told::Outcome(outcome) => tally.ended(outcome, start),
+        }
+        // Of what the worker says nothing is believed here.
+        let [queue, begin, run, send] = stages(&exchange.stamps, (0, 0), *now);
+        tally.queue.add(queue);
+        tally.wall.add(begin + run + send);
+    }
+}
+
+/// How it came by its worker, if it did.
+fn start_of(exchange: &Exchange) -> Start {
+    if exchange.stamps.dispatched == 0 { Start::None } else { exchange.start }
 }
 
 /// What of a request's line is kept, printable.

@@ -7,8 +7,10 @@ use hairtrigger_sandbox::limits::{DISCARD_ASIDE, LINGER_TIMEOUT, TRANSFER_SLICE}
 
 use super::connection::{Connection, Phase, Receive};
 use super::function::Caller;
+use super::record::Told;
 use super::ring::{Completion, Key};
 use super::{Alarm, Shard, nanoseconds};
+use crate::outcome::Outcome;
 
 impl Shard {
     /// Hands the output to the kernel, unless it still has some.
@@ -115,6 +117,11 @@ impl Shard {
         if connection.phase != Phase::Closed {
             let queued = connection.phase == Phase::Queued;
             let function = connection.exchange.as_ref().map(|exchange| exchange.function);
+            let awaited = matches!(connection.phase, Phase::Queued | Phase::Posting | Phase::Invoked);
+            if awaited && function.is_some_and(|function| self.functions.get(function).is_some()) {
+                self.record(key, Told::Outcome(&Outcome::ClientGone));
+            }
+            let Some(connection) = self.connections.get_mut(key) else { return };
             connection.phase = Phase::Closed;
             self.end_exchange(key);
             if let (true, Some(entry)) = (queued, function.and_then(|f| self.functions.get_mut(f))) {

@@ -190,6 +190,7 @@ impl Shard {
     fn request_is_written(&mut self, holder: Holder, caller: Caller, body: Vec<u8>, whole: bool) {
         let Holder { function, worker } = holder;
         let wanted = self.give_body_back(caller, body);
+        let invocation = self.exchange(caller).map(|exchange| exchange.id);
         let now = self.now;
         let Some(entry) = self.functions.get_mut(function) else {
             unreachable!("a version stays while bodies are on their way to its workers")
@@ -200,13 +201,16 @@ impl Shard {
         let Some(live) = live else {
             // It has gone meanwhile. It had not begun this.
             if wanted {
-                self.wait_again(function, vec![Flight { caller, sequence: 0 }]);
+                self.wait_again(function, vec![Flight::not_begun(caller)]);
                 self.serve_queue(function);
                 self.want_workers(function);
             }
             return;
         };
-        let posted = if wanted && whole { live.finish_post(caller, now, timeout) } else { Posted::Full };
+        let posted = match invocation.filter(|_| wanted && whole) {
+            Some(invocation) => live.finish_post(caller, invocation, now, timeout),
+            None => Posted::Full,
+        };
         if posted == Posted::Full {
             live.channel.abandon_post();
             self.release(function, worker);

@@ -10,6 +10,7 @@ use super::admission::{Gate, Rate};
 use super::exchange::Exchange;
 use super::host::Host;
 use super::route::{Pattern, Router};
+use super::totals::Totals;
 
 /// Where requests go at present. Made once for each change, and then only read, by all shards.
 #[derive(Debug, Default)]
@@ -86,6 +87,8 @@ pub(crate) struct Version {
     /// Of a function that has a rate; the same for versions that follow each other and have the same rate.
     gate: Option<Arc<Gate>>,
     standings: Box<[Standing]>,
+    /// What its function has used, this version and those before it.
+    pub(crate) totals: Arc<Totals>,
 }
 
 /// What the others may know of one shard's workers of a version: hints, right at some time not long ago. A
@@ -116,7 +119,7 @@ struct Waiting(AtomicU32);
 impl Version {
     /// A version without workers, for so many shards. What it reserves of the host is its own from now on, as far as it is
     /// free; what is missing follows as its workers end.
-    pub(crate) fn new(key: u32, profile: Profile, shards: u16, host: Arc<Host>) -> Self {
+    pub(crate) fn new(key: u32, profile: Profile, shards: u16, host: Arc<Host>, totals: Arc<Totals>) -> Self {
         let standings = (0..shards).map(|_| Standing::default()).collect();
         let purse = AtomicU32::new(host.take_up_to(profile.reserved.into()));
         let gate = profile.rate.map(|rate| Arc::new(Gate::new(rate)));
@@ -130,7 +133,14 @@ impl Version {
             waiting: Waiting::default(),
             gate,
             standings,
+            totals,
         }
+    }
+
+    /// One that nothing was before, alone on a host without a bound.
+    #[cfg(test)]
+    pub(crate) fn alone(key: u32, profile: Profile, shards: u16) -> Self {
+        Self::new(key, profile, shards, Arc::new(Host::new(None)), Arc::new(Totals::new(shards)))
     }
 
     /// The same, in the place of another: if it has the same rate, what that has let in counts for this one as well.
@@ -309,18 +319,17 @@ mod tests {
     use super::*;
 
     fn version(key: u32, provisioned: u16, max: u16, shards: u16) -> Version {
-        on(&Arc::new(Host::new(None)), key, provisioned, 0, max, shards)
+        Version::alone(key, Profile { provisioned, max, ..Profile::sample() }, shards)
     }
 
     fn on(host: &Arc<Host>, key: u32, provisioned: u16, reserved: u16, max: u16, shards: u16) -> Version {
         let profile = Profile { provisioned, reserved, max, ..Profile::sample() };
-        Version::new(key, profile, shards, Arc::clone(host))
+        Version::new(key, profile, shards, Arc::clone(host), Arc::new(Totals::new(shards)))
     }
 
     #[test]
     fn what_one_version_has_let_in_counts_for_the_next_of_the_same_rate() {
-        let with =
-            |rate| Version::new(0, Profile { rate, ..Profile::sample() }, 1, Arc::new(Host::new(None)));
+        let with = |rate| Version::alone(0, Profile { rate, ..Profile::sample() }, 1);
         let slow = Some(Rate::new(0.5, 2));
         let first = with(slow);
         assert_eq!([0, 0, 0].map(|now| first.let_in(now).is_ok()), [true, true, false]);

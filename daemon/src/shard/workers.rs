@@ -75,10 +75,11 @@ impl Shard {
     /// Ends, of the workers of other functions that have no work and are not kept warm, the one that has been so for longest.
     /// False if there is none.
     pub(super) fn make_room(&mut self, wanted_for: Option<u32>) -> bool {
+        let now = self.now;
         let others = self.functions.all_mut().filter(|entry| Some(entry.key) != wanted_for);
         let longest =
             others.filter_map(|entry| Some((entry.spare()?, entry))).min_by_key(|(since, _)| *since);
-        longest.map(|(_, entry)| entry.end_spare()).is_some()
+        longest.map(|(_, entry)| entry.end_spare(now)).is_some()
     }
 
     /// The host may have room for one more worker: those that want one ask again, those with the fewest first.
@@ -112,9 +113,14 @@ impl Shard {
     /// Ends the workers that serve no more, and starts those that what comes next will want: after all that the turn has
     /// for clients and workers is on its way.
     pub(super) fn renew_workers(&mut self) {
+        let now = self.now;
         while let Some((function, id)) = self.spent.pop() {
-            let entry = self.functions.get_mut(function);
-            if let Some(live) = entry.and_then(|entry| entry.worker_of(id.slot, id.generation)) {
+            let Some(entry) = self.functions.get_mut(function) else { continue };
+            if entry.worker_of(id.slot, id.generation).is_none() {
+                continue;
+            }
+            entry.read_clock(id.slot, now);
+            if let Some(live) = entry.worker(id.slot) {
                 live.kill(Outcome::ShuttingDown { begun: false });
             }
         }
@@ -199,9 +205,9 @@ impl Shard {
 
     /// Looks whether anything is left of the versions that retire.
     pub(super) fn wind_up(&mut self) {
-        let Self { functions, retiring, report, .. } = self;
+        let Self { functions, retiring, report, now, .. } = self;
         retiring.retain(|&function| {
-            let left = functions.get_mut(function).is_some_and(|entry| !entry.wind_up());
+            let left = functions.get_mut(function).is_some_and(|entry| !entry.wind_up(*now));
             if !left {
                 functions.remove(function);
                 report.tell(FromShard::Retired { function });
@@ -337,9 +343,6 @@ impl Shard {
         let limit: Duration = entry.profile.timeout;
         let Some(live) = entry.worker_of(slot, key.generation) else { return };
         live.timer = None;
-        if live.deadline == u64::MAX || live.reading {
-            return;
-        }
         if live.look_at() > self.now {
             self.arm_worker(function, slot);
             return;
@@ -347,9 +350,14 @@ impl Shard {
         // What came in time counts.
         while self.take_reply(function, slot) {}
         let now = self.now;
-        let live = self.functions.get_mut(function).and_then(|f| f.worker_of(slot, key.generation));
-        let Some(live) = live else { return };
-        if live.deadline <= now {
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        if entry.worker_of(slot, key.generation).is_some_and(|live| live.meter.due() <= now) {
+            entry.read_clock(slot, now);
+        }
+        let Some(live) = entry.worker_of(slot, key.generation) else { return };
+        if live.reading {
+            self.arm_worker(function, slot);
+        } else if live.deadline <= now {
             self.fail_worker(function, slot, Outcome::Timeout { limit });
         } else if live.look_at() <= now {
             self.take_back(function, slot);

@@ -42,17 +42,24 @@ pub(super) fn write_and_read_back(directory: &Path, file: &str, value: &str) -> 
 
 /// A file that holds a number; 0 if there is none.
 pub(super) fn number(path: &Path) -> u64 {
-    fs::read_to_string(path).ok().and_then(|text| text.trim_end().parse().ok()).unwrap_or(0)
+    number_in(path).unwrap_or(0)
+}
+
+/// As [`number`], if there is one.
+pub(super) fn number_in(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim_end().parse().ok()
 }
 
 /// A line `name value` of a file of counters; 0 if there is none.
 pub(super) fn counter(path: &Path, name: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0)
+    counter_in(path, name).unwrap_or(0)
+}
+
+/// As [`counter`], if there is one.
+pub(super) fn counter_in(path: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(key, _)| *key == name)?.1.trim().parse().ok()
 }
 
 /// A number of bytes as the kernel keeps it: whole pages.

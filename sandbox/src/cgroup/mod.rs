@@ -22,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use cleanup::{Removed, remove_all_of, remove_leftovers};
 
@@ -173,10 +174,18 @@ impl Slot {
         }
     }
 
+    /// Where the kernel counts the CPU time of all its processes; `None` if it does so nowhere.
+    pub(crate) fn cpu_count(&self) -> Option<CpuCount> {
+        match self {
+            Self::V1(slot) => slot.cpu_count(),
+            Self::V2(slot) => Some(slot.cpu_count()),
+        }
+    }
+
     /// Removes the groups. Its processes must be gone, or be going.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
         let directories = match self {
-            Self::V1(slot) => slot.directories().to_vec(),
+            Self::V1(slot) => slot.directories(),
             Self::V2(slot) => slot.directories().to_vec(),
         };
         directories.into_iter().try_for_each(|directory| cleanup::remove_tree(&directory))
@@ -187,6 +196,26 @@ impl Slot {
 fn share_namespace(one: libc::pid_t, other: libc::pid_t) -> bool {
     let namespace = |pid| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     namespace(one).is_some_and(|of_one| namespace(other) == Some(of_one))
+}
+
+/// Where the kernel counts the CPU time of a function's processes, those included that have ended.
+#[derive(Clone, Debug)]
+pub struct CpuCount {
+    file: PathBuf,
+    read: fn(&Path) -> Option<Duration>,
+}
+
+impl CpuCount {
+    /// What it says; `None` once the group is gone.
+    pub fn read(&self) -> Option<Duration> {
+        (self.read)(&self.file)
+    }
+}
+
+impl PartialEq for CpuCount {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
 }
 
 /// The group of one worker.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cgroups_rs::fs::Controllers;
 use cgroups_rs::fs::hierarchies::V1;
 
 use super::files::{self, whole_pages};
-use super::{CgroupError, Leaf, SlotLimits};
+use super::{CgroupError, CpuCount, Leaf, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 
 /// Where the controllers are mounted.
@@ -16,6 +17,8 @@ pub(super) struct Mounts {
     memory: PathBuf,
     pids: PathBuf,
     cpu: PathBuf,
+    /// Which only counts, and is mounted with the one before, apart, or not at all.
+    cpuacct: Option<PathBuf>,
 }
 
 impl Mounts {
@@ -32,16 +35,22 @@ impl Mounts {
             memory: find(Controllers::Mem)?,
             pids: find(Controllers::Pids)?,
             cpu: find(Controllers::Cpu)?,
+            cpuacct: mounts.get_mount_point(Controllers::CpuAcct).map(|(mount, _)| mount),
         })
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Path> {
-        [&self.memory, &self.pids, &self.cpu].into_iter().map(PathBuf::as_path)
+        let apart = self.cpuacct.as_ref().filter(|mount| **mount != self.cpu);
+        [&self.memory, &self.pids, &self.cpu].into_iter().chain(apart).map(PathBuf::as_path)
     }
 
     pub(super) fn create_slot(&self, name: &Path) -> Result<Slot, CgroupError> {
-        let slot =
-            Slot { memory: self.memory.join(name), pids: self.pids.join(name), cpu: self.cpu.join(name) };
+        let slot = Slot {
+            memory: self.memory.join(name),
+            pids: self.pids.join(name),
+            cpu: self.cpu.join(name),
+            cpuacct: self.cpuacct.as_ref().map(|mount| mount.join(name)),
+        };
         slot.directories().iter().try_for_each(|directory| files::create(directory))?;
         Ok(slot)
     }
@@ -53,11 +62,19 @@ pub(crate) struct Slot {
     memory: PathBuf,
     pids: PathBuf,
     cpu: PathBuf,
+    /// May be the one before.
+    cpuacct: Option<PathBuf>,
 }
 
 impl Slot {
-    pub(super) fn directories(&self) -> [PathBuf; 3] {
-        [self.memory.clone(), self.pids.clone(), self.cpu.clone()]
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let apart = self.cpuacct.as_ref().filter(|directory| **directory != self.cpu);
+        [&self.memory, &self.pids, &self.cpu].into_iter().chain(apart).cloned().collect()
+    }
+
+    pub(super) fn cpu_count(&self) -> Option<CpuCount> {
+        let nanoseconds = |file: &Path| files::number_in(file).map(Duration::from_nanos);
+        self.cpuacct.as_ref().map(|group| CpuCount { file: group.join("cpuacct.usage"), read: nanoseconds })
     }
 
     pub(super) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {

@@ -16,11 +16,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode};
 
 use super::files::{self, whole_pages};
-use super::{CgroupError, Leaf, SlotLimits};
+use super::{CgroupError, CpuCount, Leaf, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 use crate::sys;
 use crate::userns::own_ids;
@@ -164,6 +165,11 @@ pub(crate) struct Slot {
 impl Slot {
     pub(super) fn directories(&self) -> [PathBuf; 1] {
         [self.directory.clone()]
+    }
+
+    pub(super) fn cpu_count(&self) -> CpuCount {
+        let microseconds = |file: &Path| files::counter_in(file, "usage_usec").map(Duration::from_micros);
+        CpuCount { file: self.directory.join("cpu.stat"), read: microseconds }
     }
 
     pub(super) fn birthplace(&self) -> Result<OwnedFd, CgroupError> {

@@ -158,6 +158,7 @@ fn refused_by_loader(events: &Receiver<Event>) -> Result<(), Ended> {
             Ok(
                 Event::Loading { .. }
                 | Event::TemplateGone { .. }
+                | Event::GroupGone { .. }
                 | Event::WorkerStarting { .. }
                 | Event::WorkerReady { .. }
                 | Event::WorkerGone { .. },
@@ -176,6 +177,7 @@ fn no_trouble(events: &Receiver<Event>) -> Result<(), Ended> {
         | Event::Loaded { .. }
         | Event::LoadFailed { .. }
         | Event::TemplateGone { .. }
+        | Event::GroupGone { .. }
         | Event::WorkerStarting { .. }
         | Event::WorkerReady { .. }
         | Event::WorkerGone { .. } => None,

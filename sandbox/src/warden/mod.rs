@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::cgroup::{Cgroups, Slot};
+use crate::cgroup::{Cgroups, CpuCount, Slot};
 use crate::channel::DaemonEnd;
 use crate::ending::{Ending, LOADER_GAVE_UP};
 use crate::grants::Grants;
@@ -154,6 +154,8 @@ impl fmt::Display for LoadFailure {
 pub struct StartTimes {
     /// From the wish for a worker until it is ready, its `worker_start` included.
     pub fork: Duration,
+    /// CPU time that its template has used so far, the init of both included.
+    pub template_cpu: Duration,
 }
 
 /// What the warden tells the daemon.
@@ -174,6 +176,10 @@ pub enum Event {
         took: Duration,
         /// Pid of its template.
         template: libc::pid_t,
+        /// CPU time that it took, the init included.
+        cpu: Duration,
+        /// Where that of all its processes together is counted, if the host does so.
+        count: Option<CpuCount>,
     },
     /// The function is not loaded.
     LoadFailed {
@@ -188,6 +194,15 @@ pub enum Event {
         function: FunctionKey,
         /// What ended it.
         ending: Ending,
+    },
+    /// Nothing of a function that was loaded runs any more, and its groups go.
+    GroupGone {
+        /// Which.
+        function: FunctionKey,
+        /// Where the CPU time of its processes was counted.
+        count: CpuCount,
+        /// What that came to.
+        cpu: Duration,
     },
     /// A worker is forked and begins its start; followed by `WorkerReady` or `WorkerGone`.
     WorkerStarting {

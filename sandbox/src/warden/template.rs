@@ -203,6 +203,13 @@ impl Template {
         })
     }
 
+    /// CPU time that it and its init have used so far. Once one of them has ended, what that has used is unknown.
+    pub(super) fn cpu(&self) -> Duration {
+        let template = sys::cpu_time(self.pid, self.pidfd.as_fd());
+        let init = sys::cpu_time(self.init.pid(), self.init.pidfd());
+        Duration::from_nanos(template.unwrap_or(0) + init.unwrap_or(0))
+    }
+
     /// Out-of-memory kills that the kernel has counted among the function's processes.
     pub(super) fn slot_oom_kills(&self) -> u64 {
         self.slot.as_ref().map_or(0, Slot::oom_kills)

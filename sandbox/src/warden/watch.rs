@@ -271,9 +271,10 @@ impl Watch {
         match template.notified(&call) {
             Effect::None => {}
             Effect::Loaded => {
-                let (function, took) = (template.spec.key, template.begun.elapsed());
+                let (function, took, cpu) = (template.spec.key, template.begun.elapsed(), template.cpu());
+                let count = template.slot.as_ref().and_then(Slot::cpu_count);
                 let template = template.pid;
-                self.sink.deliver(Event::Loaded { function, took, template });
+                self.sink.deliver(Event::Loaded { function, took, template, cpu, count });
             }
             Effect::CheckedIn { pid, output } => self.checked_in(number, pid, output),
             Effect::Ready { pid, channel, took } => self.ready(number, pid, *channel, took),
@@ -307,7 +308,8 @@ impl Watch {
         match record.pidfd.try_clone() {
             Ok(pidfd) => {
                 let (ticket, worker) = (record.ticket, Box::new(Worker { pid, pidfd, channel }));
-                self.sink.deliver(Event::WorkerReady { ticket, worker, times: StartTimes { fork: took } });
+                let times = StartTimes { fork: took, template_cpu: template.cpu() };
+                self.sink.deliver(Event::WorkerReady { ticket, worker, times });
             }
             Err(error) => self.give_up_worker(number, pid, &error),
         }
@@ -417,6 +419,10 @@ impl Watch {
         }
         if self.by_function.get(&template.spec.key) == Some(&number) {
             self.by_function.remove(&template.spec.key);
+        }
+        let count = template.slot.as_ref().filter(|_| template.loaded).and_then(Slot::cpu_count);
+        if let Some((count, cpu)) = count.and_then(|count| count.read().map(|cpu| (count, cpu))) {
+            self.sink.deliver(Event::GroupGone { function: template.spec.key, count, cpu });
         }
         self.remove(template.slot);
     }

@@ -41,6 +41,7 @@ mod admin;
 mod reload;
 mod service;
 mod sockets;
+mod usage;
 mod watchdog;
 
 mod authoring;

@@ -19,7 +19,7 @@ use super::report::Answer;
 
 /// Where a daemon serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(in crate::cli) enum Address {
     /// TCP: name or address of the host, and port.
     Host(String, u16),
     /// The path of a unix socket.
@@ -28,8 +28,8 @@ pub(super) enum Address {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failed {
-    /// Nobody serves there. A sentence.
+pub(in crate::cli) enum Failed {
+    /// Nobody serves there. The beginning of a sentence.
     NoDaemon(String),
     /// A daemon does, but the exchange came to nothing.
     Exchange(anyhow::Error),
@@ -37,7 +37,7 @@ pub(super) enum Failed {
 
 impl Address {
     /// Where a daemon may be expected, the likeliest first.
-    pub(super) fn usual() -> Vec<Self> {
+    pub(in crate::cli) fn usual() -> Vec<Self> {
         vec![
             Self::Socket("/run/hairtrigger/hairtrigger.sock".into()),
             Self::Host("127.0.0.1".to_owned(), 8080),
@@ -91,7 +91,10 @@ impl FromStr for Address {
 }
 
 /// Sends the request to the first of the addresses where somebody serves, and receives the answer whole.
-pub(super) async fn exchange(addresses: &[Address], request: Request<Bytes>) -> Result<Answer, Failed> {
+pub(in crate::cli) async fn exchange(
+    addresses: &[Address],
+    request: Request<Bytes>,
+) -> Result<Answer, Failed> {
     let mut refused = Vec::new();
     for address in addresses {
         let connected = match address {
@@ -109,10 +112,7 @@ pub(super) async fn exchange(addresses: &[Address], request: Request<Bytes>) -> 
             break;
         }
     }
-    Err(Failed::NoDaemon(format!(
-        "no daemon answers at {}; start one with `hairtrigger dev` or name another with --address or --socket",
-        refused.join(" nor at ")
-    )))
+    Err(Failed::NoDaemon(format!("no daemon answers at {}", refused.join(" nor at "))))
 }
 
 enum Stream {

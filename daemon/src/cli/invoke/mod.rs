@@ -1,6 +1,6 @@
 //! `hairtrigger invoke`: one invocation of a function that a daemon serves, by HTTP.
 
-mod client;
+pub(super) mod client;
 mod report;
 mod target;
 
@@ -86,8 +86,9 @@ pub(super) fn run(options: Options) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let answer = match runtime.block_on(client::exchange(&addresses, request)) {
         Ok(answer) => answer,
-        Err(Failed::NoDaemon(sentence)) => {
-            say(&format!("hairtrigger: {sentence}"));
+        Err(Failed::NoDaemon(nobody)) => {
+            let rest = "start one with `hairtrigger dev` or name another with --address or --socket";
+            say(&format!("hairtrigger: {nobody}; {rest}"));
             return Ok(Exit::NoDaemon);
         }
         Err(Failed::Exchange(error)) => return Err(error),

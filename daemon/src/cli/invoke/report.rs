@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 /// An answer, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(in crate::cli) struct Answer {
+    pub(in crate::cli) status: u16,
     /// Names in lower case, in the order they came.
     pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(in crate::cli) body: Vec<u8>,
 }
 
 /// An answer as `--json` prints it.

@@ -1,0 +1,234 @@
+//! What functions have used: counted to the last call, and billed by the kernel's clocks.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use hairtrigger_tests::artefacts;
+use hairtrigger_tests::daemon::Daemon;
+use hairtrigger_tests::home::Home;
+use hairtrigger_tests::http::{Connection, Response, get};
+use hairtrigger_tests::process::eventually;
+use serde_json::{Value, json};
+
+use crate::{Ends, own};
+
+const SHARDS: &str = "listen = \"127.0.0.1:0\"\nshards = 2";
+
+/// What the daemon says of a function.
+fn usage(home: &Home, name: &str) -> Value {
+    let answer = Connection::to_socket(&home.admin()).get("/_/usage").json();
+    let functions = answer["functions"].as_array().expect("a list");
+    functions.iter().find(|function| function["name"] == name).cloned().unwrap_or(Value::Null)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The outcome that an answer tells of.
+fn outcome(answer: &Response) -> String {
+    let of_daemon = answer.status >= 500 && answer.header("content-type") == "application/json";
+    if of_daemon {
+        answer.json()["outcome"].as_str().expect("a label").to_owned()
+    } else {
+        "completed".to_owned()
+    }
+}
+
+/// Kills workers of a function one after the other, until told to end; how many it has killed.
+fn kill_workers(daemon: &Daemon<'_>, name: &str, pause: Duration, over: &AtomicBool) -> usize {
+    let mut killed = 0;
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(pause);
+        if let Some(worker) = daemon.workers(name).into_iter().nth(killed % 2) {
+            worker.signal(libc::SIGKILL);
+            killed += 1;
+        }
+    }
+    killed
+}
+
+/// As many calls of each outcome as the clients have had answers of it, also while workers die under them.
+#[test]
+fn every_call_is_counted_once() {
+    const CLIENTS: usize = 6;
+    const CALLS: usize = 600;
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("probe", &own("probe"), "timeout = \"10s\"\n[concurrency]\nprovisioned = 3\nmax = 4");
+    let daemon = home.start();
+    let over = AtomicBool::new(false);
+    let (answers, killed) = thread::scope(|scope| {
+        let ends = Ends(&over);
+        let killer = scope.spawn(|| kill_workers(&daemon, "probe", Duration::from_millis(10), &over));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let mut connection = daemon.connect();
+                scope.spawn(move || {
+                    let paths = [
+                        "/probe/fine",
+                        "/probe/status?404",
+                        "/probe/fail?3",
+                        "/probe/burn?1",
+                        "/probe/exit?1",
+                    ];
+                    // The last, which ends its worker, now and then.
+                    let path =
+                        |call: usize| if call % 100 == 7 { paths[4] } else { paths[(call + client) % 4] };
+                    (0..CALLS).map(|call| connection.get(path(call))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let answers: Vec<_> =
+            clients.into_iter().flat_map(|client| client.join().expect("every call is answered")).collect();
+        drop(ends);
+        (answers, killer.join().expect("it kills"))
+    });
+    assert!(killed > 10, "only {killed} workers were killed");
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    answers.iter().for_each(|answer| *outcomes.entry(outcome(answer)).or_default() += 1);
+    assert!(
+        outcomes["exited"] > 0 && outcomes["function_error"] > 0 && outcomes["completed"] > 0,
+        "{outcomes:?}"
+    );
+    let used = usage(&home, "probe");
+    assert_eq!(used["outcomes"], json!(outcomes));
+    assert_eq!(number(&used["invocations"]), (CLIENTS * CALLS) as u64);
+    let starts = used["starts"].as_object().expect("a table").values().map(number).sum::<u64>();
+    assert_eq!(starts, (CLIENTS * CALLS) as u64);
+    let bytes: usize =
+        answers.iter().filter(|a| outcome(a) == "completed").map(|answer| answer.body.len()).sum();
+    assert_eq!(number(&used["bytes_out"]), bytes as u64);
+    // Workers that are there have started and not ended.
+    eventually("the workers add up", || {
+        let (used, there) = (usage(&home, "probe"), daemon.workers("probe").len() as u64);
+        let workers = &used["workers"];
+        (number(&workers["started"]) == number(&workers["ended"]) + there).then_some(())
+    });
+    assert!(number(&used["workers"]["ended"]) > 10, "{used}");
+    daemon.stop();
+}
+
+/// What is billed is what the kernel counts for the function's group, to within a fiftieth, although workers are killed
+/// by others and at their time limit.
+#[test]
+fn cpu_time_is_what_the_kernel_counts() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("probe", &own("probe"), "timeout = \"2s\"\n[concurrency]\nprovisioned = 2\nmax = 4");
+    let daemon = home.start();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ends = Ends(&over);
+        scope.spawn(|| kill_workers(&daemon, "probe", Duration::from_millis(700), &over));
+        let clients: Vec<_> = ["use?100", "use?30", "use?30", "spin"]
+            .map(|command| {
+                let (home, mut connection) = (&home, daemon.connect());
+                scope.spawn(move || {
+                    // Others may have the cores as well: until enough was used, however long that takes.
+                    while number(&usage(home, "probe")["group_cpu_us"]) < 4_000_000 {
+                        connection.get(&format!("/probe/{command}"));
+                    }
+                })
+            })
+            .into();
+        clients.into_iter().for_each(|client| client.join().expect("every call is answered"));
+        drop(ends);
+    });
+    // The clock is read when a worker becomes idle, or soon after.
+    eventually("what is billed is what was used", || {
+        let used = usage(&home, "probe");
+        let billed = number(&used["cpu_us"]) + number(&used["overhead_cpu_us"]);
+        let counted = number(&used["group_cpu_us"]);
+        println!("billed {billed}, counted {counted}: {used}");
+        assert!(number(&used["outcomes"]["timeout"]) > 0, "{used}");
+        (billed.abs_diff(counted) * 50 <= counted).then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn totals_outlive_versions_and_go_with_their_function() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("probe", &own("probe"), "").add("stays", &own("probe"), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let mut admin = Connection::to_socket(&home.admin());
+    for calls in 1..=3_u64 {
+        connection.get("/probe/fine").assert_ok("fine");
+        assert_eq!(number(&usage(&home, "probe")["invocations"]), calls);
+        home.add("probe", &own("probe"), &format!("[env]\nROUND = \"{calls}\""));
+        assert_eq!(admin.post("/_/reload", b"").status, 200);
+    }
+    let used = usage(&home, "probe");
+    assert!(number(&used["overhead_cpu_us"]) > 0, "the loads have cost something: {used}");
+    std::fs::remove_dir_all(home.functions().join("probe")).expect("it can be removed");
+    assert_eq!(admin.post("/_/reload", b"").status, 200);
+    eventually("it is forgotten", || usage(&home, "probe").is_null().then_some(()));
+    assert!(!usage(&home, "stays").is_null());
+    home.add("probe", &own("probe"), "");
+    assert_eq!(admin.post("/_/reload", b"").status, 200);
+    eventually("it is served", || (connection.get("/probe/fine").status == 200).then_some(()));
+    assert_eq!(usage(&home, "probe")["outcomes"]["completed"], 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_client_that_leaves_is_counted_and_what_it_had_done_is_billed() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("probe", &own("probe"), "");
+    let daemon = home.start();
+    let mut leaves = daemon.connect();
+    leaves.send([get("/probe/fine"), get("/probe/burn?300")].concat());
+    eventually("the first is answered", || {
+        (usage(&home, "probe")["outcomes"]["completed"] == 1).then_some(())
+    });
+    // With an answer unread it does not end the connection but breaks it off.
+    drop(leaves);
+    eventually("it is counted and billed", || {
+        let used = usage(&home, "probe");
+        let left = used["outcomes"]["client_gone"] == 1;
+        // It had a core, or a part of one.
+        (left && number(&used["cpu_us"]) > 20_000).then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn the_command_prints_a_table_or_json() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("echo", &crate::echo(), "").add("probe", &own("probe"), "");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(artefacts::daemon());
+        command.arg("usage").args(arguments).arg("--socket").arg(home.admin());
+        let output = command.output().expect("it can be executed");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, said) = run(&[]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.starts_with("hairtrigger: no daemon answers at ") && said.contains("--socket"), "{said}");
+    let daemon = home.start();
+    daemon.get("/echo").assert_ok("GET /echo\n");
+    assert_eq!(daemon.get("/probe/fail?1").status, 500);
+    let (code, table, _) = run(&[]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((code, lines.len()), (Some(0), 4), "{table}");
+    assert!(
+        lines[0].starts_with("FUNCTION") && lines[1].starts_with("echo ") && lines[2].starts_with("probe ")
+    );
+    assert_eq!(lines[3], "    1 function_error");
+    let (code, text, _) = run(&["echo", "--json"]);
+    let one: Value = serde_json::from_str(&text).expect("JSON");
+    let facts = (&one["functions"][0]["name"], &one["functions"][0]["bytes_out"], &one["functions"][1]);
+    assert_eq!((code, facts), (Some(0), (&json!("echo"), &json!(10), &Value::Null)));
+    let (code, _, said) = run(&["nobody"]);
+    assert_eq!((code, &*said), (Some(1), "hairtrigger: the daemon has no function nobody\n"));
+    daemon.stop();
+}
