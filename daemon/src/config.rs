@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "level",
     "max_connections",
     "max_workers",
+    "report",
     "timeouts",
 ];
 const TIMEOUT_KEYS: &[&str] = &["head", "body", "write", "idle", "drain"];
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: Option<u32>,
     /// Most workers of all functions together; `None`: as many as each may have.
     pub(crate) max_workers: Option<u32>,
+    /// Whether the log has a line of each invocation.
+    pub(crate) report: bool,
     /// How long clients may take.
     pub(crate) timeouts: Timeouts,
 }
@@ -146,6 +149,7 @@ impl Origin {
         let (least, most) = (LEAST_CONNECTIONS as u64, (MAX_SHARDS * MAX_CONNECTIONS) as u64);
         config.max_connections = bad.read(&top, "max_connections", |s| s.count(least, most, ""));
         config.max_workers = bad.read(&top, "max_workers", |s| s.count(1, MAX_HOST_WORKERS as u64, ""));
+        config.report = bad.read(&top, "report", Setting::boolean).unwrap_or(false);
         config.timeouts = timeouts(top.get("timeouts"), &mut bad);
 
         check_sockets(&top, &config, &mut bad);
@@ -174,6 +178,7 @@ impl Config {
             level: Level::Full,
             max_connections: None,
             max_workers: None,
+            report: false,
             timeouts: Timeouts::default(),
         };
         config.set_run(PathBuf::from("/run/hairtrigger"));
@@ -317,6 +322,7 @@ fn refuse_changes(top: &Section<'_>, new: &Config, running: &Config, bad: &mut M
         ("shards", new.shards.to_string(), running.shards.to_string()),
         ("max_workers", number(new.max_workers), number(running.max_workers)),
         ("level", format!("\"{}\"", new.level), format!("\"{}\"", running.level)),
+        ("report", new.report.to_string(), running.report.to_string()),
     ] {
         if new != old {
             bad.note::<()>(Err(match top.get(key) {

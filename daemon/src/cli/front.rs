@@ -9,7 +9,8 @@ use hairtrigger_sandbox::cgroup::Removed;
 
 use crate::control::Front;
 use crate::control::registry::Deployed;
-use crate::shard::record::Record;
+use crate::shard::meter::Share;
+use crate::shard::record::{Record, Start};
 
 /// What a journal reads: one line an event.
 #[derive(Debug)]
@@ -53,8 +54,24 @@ impl Front for Lines {
         Some(format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
     }
 
-    fn invoked(&self, _: &Record) -> Option<String> {
-        None
+    fn invoked(&self, record: &Record, cpu: Option<&Share>) -> Option<String> {
+        let Record { function, outcome, status, start, request_bytes, response_bytes, .. } = record;
+        let us = |ns: u64| ns / 1000;
+        let id = String::from_utf8_lossy(&record.invocation);
+        let wall = us(record.begin + record.run + record.send);
+        let cpu = match cpu {
+            Some(Share { cpu, apportioned: false, .. }) => us(*cpu).to_string(),
+            Some(Share { cpu, apportioned: true, .. }) => format!("~{}", us(*cpu)),
+            // No worker had it, or too much was to be told.
+            None if *start == Start::None => "0".to_owned(),
+            None => "-".to_owned(),
+        };
+        Some(format!(
+            "REPORT id={id} function={function} outcome={outcome} status={status} start={} wall_us={wall} cpu_us={cpu} \
+             queue_us={} in={request_bytes} out={response_bytes}",
+            start.label(),
+            us(record.queue),
+        ))
     }
 
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String> {

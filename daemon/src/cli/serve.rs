@@ -23,7 +23,7 @@ pub(super) fn run(origin: &Origin) -> Result<Exit> {
         front: &Lines,
         local_only: false,
         wishes,
-        records: false,
+        records: config.report,
     });
     ended.map(Exit::with)
 }

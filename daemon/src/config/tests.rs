@@ -46,6 +46,7 @@ fn the_functions_are_enough() {
         level: Level::Full,
         max_connections: None,
         max_workers: None,
+        report: false,
         timeouts: Timeouts {
             head: Duration::from_secs(10),
             body: Duration::from_secs(60),
@@ -62,8 +63,8 @@ fn everything_can_be_said() {
     let text = "listen = ['[::1]:80', '0.0.0.0:0', '0.0.0.0:0']\nfunctions = '/srv'\nsocket = 'data.sock'\n\
                 socket_group = 'root'\nadmin = '/run/a.sock'\nstate = '/tmp/s'\nrun = '/tmp/r'\n\
                 cgroup = 'ht-2'\nuid_base = 100_000\nuid_count = 2\nshards = 3\nlevel = 'userns'\n\
-                max_connections = 1_000\n\
-                max_workers = 300\n\
+                max_connections = 1_000\nreport = true\n\
+                 max_workers = 300\n\
                 [timeouts]\nhead = '1s'\nbody = '2s'\nwrite = '3s'\nidle = '1h'\ndrain = '100ms'";
     let expected = Config {
         listen: ["[::1]:80", "0.0.0.0:0", "0.0.0.0:0"].map(|text| text.parse().unwrap()).to_vec(),
@@ -80,6 +81,7 @@ fn everything_can_be_said() {
         level: Level::Userns,
         max_connections: Some(1000),
         max_workers: Some(300),
+        report: true,
         timeouts: Timeouts {
             head: Duration::from_secs(1),
             body: Duration::from_secs(2),
@@ -216,8 +218,10 @@ fn what_a_running_daemon_stands_on_stays() {
                     etc/h.toml:2:10: cgroup must be \"hairtrigger\" until the daemon is restarted; found \"other\".\n\
                     etc/h.toml:3:12: uid_base must be 1879048192 until the daemon is restarted; found 70000.\n\
                     etc/h.toml:4:10: shards must be 2 until the daemon is restarted; found 1.\n\
-                    etc/h.toml:5:9: level must be \"full\" until the daemon is restarted; found \"bare\".";
-    let text = "functions = 'f'\ncgroup = 'other'\nuid_base = 70000\nshards = 1\nlevel = 'bare'";
+                    etc/h.toml:5:9: level must be \"full\" until the daemon is restarted; found \"bare\".\n\
+                    etc/h.toml:6:10: report must be false until the daemon is restarted; found true.";
+    let text =
+        "functions = 'f'\ncgroup = 'other'\nuid_base = 70000\nshards = 1\nlevel = 'bare'\nreport = true";
     assert_eq!(reload(text), Err(expected.to_owned()));
 }
 

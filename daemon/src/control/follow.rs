@@ -18,6 +18,7 @@ use super::log::Log;
 use super::output::Followed;
 use super::registry::Deployed;
 use super::reload::{Reading, Reloads};
+use super::report::Halves;
 use super::versions::{Done, Effect, Versions};
 use super::watchdog::Watchdog;
 use super::{Front, level, notify, output, sink, watched};
@@ -25,7 +26,7 @@ use crate::config::Config;
 use crate::settings::BadSettings;
 use crate::shard::Door;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
-use crate::shard::record::{Record, Records};
+use crate::shard::record::{Records, Told};
 
 /// What ended the shards, and so the control thread's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +89,14 @@ impl Control<'_> {
         let mut running = ends.len();
         let mut ended = any_end(ends);
         let mut draining = self.shards.len();
+        let itemised = records.as_ref().is_some_and(|records| records.itemised);
+        let mut halves = itemised.then(Halves::default);
         loop {
             tokio::select! {
                 _ = ended.recv() => {
                     running -= 1;
                     if running == 0 || !self.ending {
+                        self.tell_rest(records.as_deref(), halves);
                         return Ok(if self.ending { End::Told } else { End::Untold });
                     }
                 }
@@ -146,8 +150,8 @@ impl Control<'_> {
                         output::follow(name.into(), output.pipe, deployed.mark_output, self.log);
                     }
                 }
-                (record, lost) = next_record(records.as_deref()) => {
-                    self.log.event(self.front.invoked(&record));
+                (told, lost) = next_record(records.as_deref()) => {
+                    self.tell(told, halves.as_mut());
                     if lost > 0 {
                         self.log.event(format!("{lost} more invocations were too many to tell of"));
                     }
@@ -158,6 +162,28 @@ impl Control<'_> {
                 },
             }
             self.carry_out();
+        }
+    }
+
+    /// Tells of an invocation that is over; not before its CPU time is known, if there are `halves`.
+    fn tell(&self, told: Told, halves: Option<&mut Halves>) {
+        let whole = match (told, halves) {
+            (told, Some(halves)) => halves.take(told),
+            (Told::Record(record), None) => vec![(record, None)],
+            (Told::Cpu(_), None) => vec![],
+        };
+        for (record, cpu) in whole {
+            self.log.report(self.front.invoked(&record, cpu.as_ref()));
+        }
+    }
+
+    /// The shards have ended: tells of what they told last.
+    fn tell_rest(&self, records: Option<&Records>, mut halves: Option<Halves>) {
+        while let Some(told) = records.and_then(Records::take) {
+            self.tell(told, halves.as_mut());
+        }
+        for (record, cpu) in halves.iter_mut().flat_map(Halves::rest) {
+            self.log.report(self.front.invoked(&record, cpu.as_ref()));
         }
     }
 
@@ -307,8 +333,8 @@ impl Control<'_> {
     }
 }
 
-/// The next record and how many were lost before it; never, if there are none.
-async fn next_record(records: Option<&Records>) -> (Record, u64) {
+/// The next word of invocations and how many were lost before it; never, if nobody wants to know.
+async fn next_record(records: Option<&Records>) -> (Told, u64) {
     match records {
         Some(records) => records.next().await,
         None => std::future::pending().await,

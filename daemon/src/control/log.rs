@@ -15,6 +15,7 @@ use crate::shard::record::Short;
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Event(String),
+    Report(String),
     Output(Arc<str>, Option<Short>, String),
 }
 
@@ -33,6 +34,8 @@ struct Queue {
     entries: VecDeque<Entry>,
     events: usize,
     dropped_events: u64,
+    reports: usize,
+    dropped_reports: u64,
     shares: HashMap<Arc<str>, Share>,
     writing: bool,
 }
@@ -44,6 +47,15 @@ impl Queue {
             self.entries.push_back(Entry::Event(text));
         } else {
             self.dropped_events += 1;
+        }
+    }
+
+    fn report(&mut self, text: String) {
+        if self.reports < MAX_LOG_EVENTS {
+            self.reports += 1;
+            self.entries.push_back(Entry::Report(text));
+        } else {
+            self.dropped_reports += 1;
         }
     }
 
@@ -83,6 +95,14 @@ impl Queue {
                 if self.events == 0 && self.dropped_events > 0 {
                     let dropped = std::mem::take(&mut self.dropped_events);
                     self.event(format!("{dropped} lines about the daemon were dropped"));
+                }
+                Some(format!("{text}\n"))
+            }
+            Entry::Report(text) => {
+                self.reports -= 1;
+                if self.reports == 0 && self.dropped_reports > 0 {
+                    let dropped = std::mem::take(&mut self.dropped_reports);
+                    self.event(format!("{dropped} lines about invocations were dropped"));
                 }
                 Some(format!("{text}\n"))
             }
@@ -127,6 +147,13 @@ impl Log {
     pub(crate) fn event(&self, text: impl Into<Option<String>>) {
         if let Some(text) = text.into() {
             self.change(|queue| queue.event(text));
+        }
+    }
+
+    /// A line about an invocation, if there is one. They take no other line's place.
+    pub(super) fn report(&self, text: impl Into<Option<String>>) {
+        if let Some(text) = text.into() {
+            self.change(|queue| queue.report(text));
         }
     }
 
@@ -208,6 +235,18 @@ mod tests {
         let lines = drain(&mut queue);
         assert_eq!(lines.len(), MAX_LOG_EVENTS + 1);
         assert_eq!(lines[MAX_LOG_EVENTS], "5 lines about the daemon were dropped\n");
+    }
+
+    #[test]
+    fn reports_take_no_place_of_events() {
+        let mut queue = Queue::default();
+        for number in 0..MAX_LOG_EVENTS + 5 {
+            queue.report(number.to_string());
+        }
+        queue.event("loaded".to_owned());
+        let lines = drain(&mut queue);
+        let last = &lines[MAX_LOG_EVENTS - 1..];
+        assert_eq!(last, ["4095\n", "loaded\n", "5 lines about invocations were dropped\n"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod notify;
 mod output;
 pub(crate) mod registry;
 mod reload;
+mod report;
 mod sink;
 mod state;
 mod usage;
@@ -40,6 +41,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::config::{Config, Origin};
 use crate::shard::drain::CutOff;
 use crate::shard::inbox::{Inbox, Report, ToShard};
+use crate::shard::meter::Share;
 use crate::shard::pulse::Pulse;
 use crate::shard::record::{Record, Records};
 use crate::shard::ring::{lockable_memory, patiently};
@@ -67,8 +69,8 @@ pub(crate) trait Front {
     fn started(&self, function: &Deployed, took: Duration) -> Option<String>;
     /// A function is not loaded; if the reason may pass, it is tried again after a while.
     fn failed(&self, function: &Deployed, reason: &str, again: Option<Duration>) -> Option<String>;
-    /// An invocation is over.
-    fn invoked(&self, record: &Record) -> Option<String>;
+    /// An invocation is over; with its CPU time, if that was wanted and is known.
+    fn invoked(&self, record: &Record, cpu: Option<&Share>) -> Option<String>;
 }
 
 /// What a daemon is started with.
@@ -92,7 +94,7 @@ pub(crate) struct Launch<'l> {
 /// That the host reaches the configuration's level must have been found out before; see [`level::settle`].
 pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
     let Launch { config, origin, functions, front, local_only, wishes, records } = launch;
-    let records = records.then(|| Arc::new(Records::new()));
+    let records = records.then(|| Arc::new(Records::new(config.report)));
     raise_limits();
     let _lock = state::lock(&config.state)?;
     let uids = level::uids(config, &functions)?;

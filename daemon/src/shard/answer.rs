@@ -3,7 +3,7 @@
 use super::Shard;
 use super::connection::Phase;
 use super::parse::BadRequest;
-use super::record::Told;
+use super::record::Said;
 use super::reply::{ErrorAnswer, Framing, write_error, write_response};
 use super::ring::Key;
 use super::route::NoRoute;
@@ -50,7 +50,7 @@ impl Shard {
                 framing: exchange.framing(date),
             },
         );
-        self.record(key, Told::Outcome(outcome));
+        self.record(key, Said::Outcome(outcome));
         self.answered(key);
     }
 

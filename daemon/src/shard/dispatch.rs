@@ -11,7 +11,7 @@ use super::function::{Caller, Dispatch, Flight, Status};
 use super::handover::{Response, patience};
 use super::parse::{Progress, parse_head};
 use super::queue::Place;
-use super::record::Told;
+use super::record::Said;
 use super::reply::{Follows, write_response};
 use super::request::Request;
 use super::ring::{Key, Token};
@@ -397,7 +397,7 @@ impl Shard {
         match (flight.map(|flight| flight.caller), outcome) {
             (None, _) => {}
             (Some(Caller::Connection(key)), Outcome::Completed { status }) => {
-                self.record(key, Told::Response { status, length, times });
+                self.record(key, Said::Response { status, length, times });
                 self.answered(key);
             }
             (Some(Caller::Parcel(key)), Outcome::Completed { status }) => {
@@ -447,9 +447,14 @@ impl Shard {
             let ended = place == 0 || was_begun(begun, &flight);
             if !ended || (again && self.is_tried_again(flight.caller)) {
                 waiting.push(flight);
-            } else {
-                self.answer_caller(flight.caller, why);
+                continue;
             }
+            if place > 0
+                && let Some(entry) = self.functions.get(function)
+            {
+                entry.never_first(&flight);
+            }
+            self.answer_caller(flight.caller, why);
         }
         self.wait_again(function, waiting);
         self.serve_queue(function);
@@ -473,6 +478,7 @@ impl Shard {
             if exchange.stamps.queued == 0 {
                 exchange.stamps.queued = exchange.stamps.dispatched;
             }
+            exchange.stamps.dispatched = 0;
             let since = exchange.stamps.queued;
             let Some(entry) = self.functions.get_mut(function) else { return };
             // They were admitted before.

@@ -16,12 +16,12 @@ use super::admission::{Pace, retry_after, whole_seconds};
 use super::body::Content;
 use super::demand::Demand;
 use super::exchange::Exchange;
-use super::meter::{Meter, Read};
+use super::meter::{Meter, Read, Share};
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, State, WorkerId};
 use super::queue::Queue;
-use super::record::Start;
+use super::record::{Records, Start, Told};
 use super::reply::InvocationId;
 use super::request::Request;
 use super::ring::Key;
@@ -221,8 +221,8 @@ pub(crate) struct Function {
     demand: Demand,
     /// Whether there is an alarm for workers without work.
     pub(crate) idle_timer: bool,
-    /// Whether the times of every invocation are wanted, whatever the client asks for.
-    measured: bool,
+    /// Who wants the times of every invocation, whatever the client asks for.
+    records: Option<Arc<Records>>,
     /// When its template was last loaded: monotonic, in nanoseconds.
     pub(crate) loaded_at: u64,
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
@@ -251,9 +251,8 @@ pub(crate) enum Dispatch {
 }
 
 impl Function {
-    /// A version that was begun, on the shard of this number. `measured` if the times of every invocation are
-    /// wanted.
-    pub(crate) fn new(version: Arc<Version>, shard: u16, measured: bool) -> Self {
+    /// A version that was begun, on the shard of this number; with who wants to know of each invocation.
+    pub(crate) fn new(version: Arc<Version>, shard: u16, records: Option<Arc<Records>>) -> Self {
         let profile = version.profile.clone();
         let shape = Shape {
             provisioned: version.provisioned_on(shard),
@@ -279,7 +278,7 @@ impl Function {
             growth_timer: false,
             demand: Demand::default(),
             idle_timer: false,
-            measured,
+            records,
             loaded_at: 0,
             service: 0,
             served: 0,
@@ -494,9 +493,25 @@ impl Function {
             return;
         };
         let reading = hairtrigger_sandbox::cpu_time(live.pid, live.pidfd.as_fd());
-        let Read { invocations, overhead } = live.meter.read(reading, now, |_| {});
+        let Read { invocations, overhead } =
+            live.meter.read(reading, now, |share| tell(self.records.as_ref(), share));
         tally.cpu.add(invocations);
         tally.overhead.add(overhead);
+    }
+
+    /// A worker is gone by itself, and takes what it used since its clock was read with it. What is known of those it had
+    /// is told, the `last` included, if it had begun one.
+    pub(crate) fn last_words(&self, meter: &mut Meter, last: Option<&Flight>, now: u64) {
+        match last {
+            Some(flight) => meter.ends(flight.invocation, now),
+            None => meter.rests(),
+        }
+        meter.read(None, now, |share| tell(self.records.as_ref(), share));
+    }
+
+    /// An invocation ended with its worker and had not come to be the first there: it has used nothing.
+    pub(crate) fn never_first(&self, flight: &Flight) {
+        tell(self.records.as_ref(), Share { invocation: flight.invocation, cpu: 0, apportioned: false });
     }
 
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
@@ -533,7 +548,7 @@ impl Function {
             channel,
             pid,
             pidfd,
-            meter: Meter::new(used, now, false),
+            meter: Meter::new(used, now, self.records.as_ref().is_some_and(|records| records.itemised)),
             flights: VecDeque::with_capacity(8),
             killed_for: None,
             head_since: 0,
@@ -597,7 +612,7 @@ impl Function {
         now: u64,
     ) -> Dispatch {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
-        let (timeout, measured) = (self.profile.timeout, self.measured);
+        let (timeout, measured) = (self.profile.timeout, self.records.is_some());
         let slot = worker.slot;
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
@@ -617,7 +632,7 @@ impl Function {
 
     /// Reserves a worker, if one is free, for a request whose body is large.
     pub(crate) fn begin(&mut self, request: &Request<'_>, id: &InvocationId, now: u64) -> Option<Begun> {
-        let measured = self.measured;
+        let measured = self.records.is_some();
         let worker = self.pool.take()?;
         let live = self.workers.get_mut(usize::from(worker.slot)).and_then(Option::as_deref_mut);
         let Some(live) = live else { unreachable!("the pool gives out only workers that are there") };
@@ -660,6 +675,13 @@ impl Function {
     }
 }
 
+/// Tells what an invocation has used, if anybody wants to know.
+fn tell(records: Option<&Arc<Records>>, share: Share) {
+    if let Some(records) = records.filter(|records| records.itemised) {
+        records.push(Told::Cpu(share));
+    }
+}
+
 /// The versions that a shard knows, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Functions(Vec<Place>);
@@ -699,6 +721,15 @@ impl Functions {
         debug_assert!(self.0[at].function.is_none(), "a key is given to one version at a time");
         let name = Some(Arc::clone(&function.profile.name));
         self.0[at] = Place { name, function: Some(Box::new(function)) };
+    }
+
+    /// Reads the clocks of all workers, for the last time.
+    pub(crate) fn read_clocks(&mut self, now: u64) {
+        for function in self.0.iter_mut().filter_map(|place| place.function.as_mut()) {
+            for slot in 0..function.profile.max {
+                function.read_clock(slot, now);
+            }
+        }
     }
 
     pub(crate) fn remove(&mut self, key: u32) {

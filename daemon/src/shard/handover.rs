@@ -9,7 +9,7 @@ use super::function::{Caller, Dispatch, Function, Status};
 use super::inbox::ToShard;
 use super::parse::{Progress, parse_head};
 use super::queue::Place;
-use super::record::Told;
+use super::record::Said;
 use super::request::Request;
 use super::ring::Key;
 use super::wheel::TimerId;
@@ -256,7 +256,7 @@ impl Shard {
                 } else {
                     connection.output.extend_from_slice(&bytes);
                 }
-                self.record(key, Told::Response { status, length, times });
+                self.record(key, Said::Response { status, length, times });
                 self.answered(key);
             }
             Err(outcome) => self.answer_outcome(key, &outcome, true),

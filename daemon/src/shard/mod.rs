@@ -16,7 +16,7 @@ pub(crate) mod route;
 pub(crate) mod admission;
 pub(crate) mod function;
 pub(crate) mod host;
-mod meter;
+pub(crate) mod meter;
 pub(crate) mod pool;
 mod queue;
 mod request;
@@ -293,6 +293,7 @@ impl Shard {
         while !self.over {
             self.turn()?;
         }
+        self.functions.read_clocks(self.now);
         // The kernel may still write to what these hold, or read from it. The process ends soon.
         std::mem::forget((self.connections, self.transfers, self.functions, self.retired));
         Ok(self.cut_off.unwrap_or_default())

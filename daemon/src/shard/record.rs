@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Shard;
 use super::exchange::{Exchange, Stamps};
+use super::meter::Share;
 use super::parse::{Progress, parse_head};
 use super::reply::InvocationId;
 use super::ring::Key;
@@ -85,38 +86,56 @@ pub(crate) struct Record {
 /// Records on their way from the shards to whoever reads them. Nobody waits: what does not fit is counted.
 #[derive(Debug)]
 pub(crate) struct Records {
-    queue: ArrayQueue<Record>,
+    queue: ArrayQueue<Told>,
     bell: Notify,
     lost: AtomicU64,
+    /// Whether the CPU time of each invocation is wanted, too.
+    pub(crate) itemised: bool,
+}
+
+/// What the shards tell.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// An invocation is over.
+    Record(Record),
+    /// What it has used is known.
+    Cpu(Share),
 }
 
 impl Records {
-    pub(crate) fn new() -> Self {
-        Self { queue: ArrayQueue::new(RECORDS), bell: Notify::new(), lost: AtomicU64::new(0) }
+    /// Of invocations, and if they are `itemised` of their CPU time.
+    pub(crate) fn new(itemised: bool) -> Self {
+        let (bell, lost) = (Notify::new(), AtomicU64::new(0));
+        Self { queue: ArrayQueue::new(RECORDS), bell, lost, itemised }
     }
 
-    fn push(&self, record: Record) {
-        if self.queue.push(record).is_err() {
+    pub(super) fn push(&self, told: Told) {
+        if let Err(Told::Record(_)) = self.queue.push(told) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.bell.notify_one();
     }
 
-    /// The next record, and how many were lost since the last one.
-    pub(crate) async fn next(&self) -> (Record, u64) {
+    /// The next word, and how many records were lost since the last one.
+    pub(crate) async fn next(&self) -> (Told, u64) {
         loop {
-            if let Some(record) = self.queue.pop() {
-                return (record, self.lost.swap(0, Ordering::Relaxed));
+            if let Some(told) = self.take() {
+                return (told, self.lost.swap(0, Ordering::Relaxed));
             }
             // A bell that rang before this is remembered.
             self.bell.notified().await;
         }
     }
+
+    /// The next word, if there is one already.
+    pub(crate) fn take(&self) -> Option<Told> {
+        self.queue.pop()
+    }
 }
 
 /// What a record says of the answer beyond what the exchange knows.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told<'o> {
+pub(super) enum Said<'o> {
     /// A function's own. Its body's length in bytes, and when the function began and returned, as its worker says.
     Response { status: u16, length: u64, times: (u64, u64) },
     /// An outcome that is no response.
@@ -126,7 +145,7 @@ pub(super) enum Told<'o> {
 impl Shard {
     /// Counts the invocation under way on a connection among what its function has had, and tells of it if anybody
     /// wants to know. To be called before it is forgotten.
-    pub(super) fn record(&mut self, key: Key, told: Told<'_>) {
+    pub(super) fn record(&mut self, key: Key, told: Said<'_>) {
         self.count(key, told);
         let Some(records) = self.records.as_ref() else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -142,15 +161,15 @@ impl Shard {
         let name = self.functions.name(exchange.function).unwrap_or_default();
         let body = exchange.body(&connection.input, connection.body.as_deref()).len() as u64;
         let (status, outcome, sentence, response_bytes, times) = match told {
-            Told::Response { status, length, times } => {
+            Said::Response { status, length, times } => {
                 (status, Outcome::Completed { status }.label(), None, length, times)
             }
-            Told::Outcome(outcome) => {
+            Said::Outcome(outcome) => {
                 (outcome.status(), outcome.label(), Some(outcome.sentence(name)), 0, (0, 0))
             }
         };
         let [queue, begin, run, send] = stages(&exchange.stamps, times, self.now);
-        records.push(Record {
+        records.push(Told::Record(Record {
             function: name.into(),
             invocation: exchange.id,
             method,
@@ -166,10 +185,10 @@ impl Shard {
             begin,
             run,
             send,
-        });
+        }));
     }
 
-    fn count(&mut self, key: Key, told: Told<'_>) {
+    fn count(&mut self, key: Key, told: Said<'_>) {
         let Self { connections, functions, now, number, .. } = self;
         let Some(connection) = connections.get_mut(key) else { return };
         let Some(exchange) = &connection.exchange else { return };
@@ -179,11 +198,11 @@ impl Shard {
         tally.bytes_in.add(body.max(exchange.counted));
         let start = start_of(exchange);
         match told {
-            Told::Response { status, length, .. } => {
+            Said::Response { status, length, .. } => {
                 tally.ended(&Outcome::Completed { status }, start);
                 tally.bytes_out.add(length);
             }
-            Told::Outcome(outcome) => tally.ended(outcome, start),
+            Said::Outcome(outcome) => tally.ended(outcome, start),
         }
         // Of what the worker says nothing is believed here.
         let [queue, begin, run, send] = stages(&exchange.stamps, (0, 0), *now);
@@ -237,31 +256,37 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted() {
-        let records = Records::new();
-        let record = |n: u64| Record {
-            function: "f".into(),
-            invocation: [b'0'; 32],
-            method: "GET".into(),
-            target: "/f".into(),
-            status: 200,
-            outcome: "completed",
-            sentence: None,
-            start: Start::Warm,
-            request_bytes: n,
-            response_bytes: 0,
-            queue: 0,
-            begin: 0,
-            run: 0,
-            send: 0,
+        let records = Records::new(false);
+        let record = |n: u64| {
+            Told::Record(Record {
+                function: "f".into(),
+                invocation: [b'0'; 32],
+                method: "GET".into(),
+                target: "/f".into(),
+                status: 200,
+                outcome: "completed",
+                sentence: None,
+                start: Start::Warm,
+                request_bytes: n,
+                response_bytes: 0,
+                queue: 0,
+                begin: 0,
+                run: 0,
+                send: 0,
+            })
+        };
+        let bytes = |told| match told {
+            Told::Record(record) => record.request_bytes,
+            Told::Cpu(_) => unreachable!("there was none"),
         };
         for n in 0..RECORDS as u64 + 3 {
             records.push(record(n));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (first, lost) = runtime.block_on(records.next());
-        assert_eq!((first.request_bytes, lost), (0, 3));
+        assert_eq!((bytes(first), lost), (0, 3));
         let (second, lost) = runtime.block_on(records.next());
-        assert_eq!((second.request_bytes, lost), (1, 0));
+        assert_eq!((bytes(second), lost), (1, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hairtrigger_sandbox::limits::{DISCARD_ASIDE, LINGER_TIMEOUT, TRANSFER_SLICE}
 
 use super::connection::{Connection, Phase, Receive};
 use super::function::Caller;
-use super::record::Told;
+use super::record::Said;
 use super::ring::{Completion, Key};
 use super::{Alarm, Shard, nanoseconds};
 use crate::outcome::Outcome;
@@ -119,7 +119,7 @@ impl Shard {
             let function = connection.exchange.as_ref().map(|exchange| exchange.function);
             let awaited = matches!(connection.phase, Phase::Queued | Phase::Posting | Phase::Invoked);
             if awaited && function.is_some_and(|function| self.functions.get(function).is_some()) {
-                self.record(key, Told::Outcome(&Outcome::ClientGone));
+                self.record(key, Said::Outcome(&Outcome::ClientGone));
             }
             let Some(connection) = self.connections.get_mut(key) else { return };
             connection.phase = Phase::Closed;

@@ -14,7 +14,7 @@ use super::connection::Phase;
 use super::function::{Begun, Caller, Flight, Live};
 use super::handover::Response;
 use super::pool::WorkerId;
-use super::record::Told;
+use super::record::Said;
 use super::ring::{Completion, Key};
 use crate::outcome::Outcome;
 
@@ -271,7 +271,7 @@ impl Shard {
         let Some(connection) = connection else { return self.discard(bytes) };
         connection.output = bytes;
         if whole {
-            self.record(key, Told::Response { status, length, times });
+            self.record(key, Said::Response { status, length, times });
             self.answered(key);
         } else {
             self.answer_outcome(key, &Outcome::NO_MEMORY, true);

@@ -191,8 +191,7 @@ impl Shard {
 
     /// A version was begun.
     pub(super) fn begin(&mut self, version: Arc<Version>) {
-        let measured = self.records.is_some();
-        self.functions.insert(Function::new(version, self.number, measured));
+        self.functions.insert(Function::new(version, self.number, self.records.clone()));
     }
 
     /// A version serves no more requests than it has.
@@ -289,6 +288,7 @@ impl Shard {
         let served = live.served;
         let flights: Vec<Flight> = live.flights.drain(..).collect();
         let begun = live.channel.begun();
+        entry.last_words(&mut live.meter, flights.first().filter(|first| was_begun(begun, first)), self.now);
         let young = self.now < live.arrived + nanoseconds(STILLBORN_AGE);
         let by_us = live.killed_for.is_some();
         self.keep_departed(function, live);

@@ -30,7 +30,7 @@ fn number(value: &Value) -> u64 {
 
 /// The outcome that an answer tells of.
 fn outcome(answer: &Response) -> String {
-    let of_daemon = answer.status >= 500 && answer.header("content-type") == "application/json";
+    let of_daemon = answer.headers.contains(&("content-type".to_owned(), "application/json".to_owned()));
     if of_daemon {
         answer.json()["outcome"].as_str().expect("a label").to_owned()
     } else {
@@ -109,6 +109,8 @@ fn every_call_is_counted_once() {
         (number(&workers["started"]) == number(&workers["ended"]) + there).then_some(())
     });
     assert!(number(&used["workers"]["ended"]) > 10, "{used}");
+    // Nobody has asked for a line of each.
+    assert!(!daemon.lines().iter().any(|line| line.starts_with("REPORT")));
     daemon.stop();
 }
 
@@ -147,6 +149,72 @@ fn cpu_time_is_what_the_kernel_counts() {
         assert!(number(&used["outcomes"]["timeout"]) > 0, "{used}");
         (billed.abs_diff(counted) * 50 <= counted).then_some(())
     });
+    daemon.stop();
+}
+
+/// One line for each call, whatever comes of it, and together they have used what is billed.
+#[test]
+fn each_call_is_reported_once_if_that_is_wanted() {
+    const CALLS: usize = 40;
+    let home = Home::new();
+    home.configure(&format!("{SHARDS}\nreport = true"));
+    home.add(
+        "probe",
+        &own("probe"),
+        "timeout = \"300ms\"\n[concurrency]\nprovisioned = 2\nmax = 3\nqueue = 1",
+    );
+    let daemon = home.start();
+    let paths = [
+        "/probe/fine",
+        "/probe/use?20",
+        "/probe/fail?3",
+        "/probe/exit?1",
+        "/probe/spin",
+        "/probe/answer?100",
+    ];
+    let answers: Vec<Response> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|client| {
+                let mut connection = daemon.connect();
+                scope.spawn(move || {
+                    (0..CALLS).map(|call| connection.get(paths[(call + client) % 6])).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().expect("every call is answered")).collect()
+    });
+    let is_report = |line: &str| line.starts_with("REPORT ");
+    daemon.await_lines(answers.len(), is_report);
+    let lines: Vec<_> = daemon.lines().into_iter().filter(|line| is_report(line)).collect();
+    assert_eq!(lines.len(), answers.len());
+    let fields = |line: &str| -> BTreeMap<String, String> {
+        let fields = line.split(' ').skip(1).map(|field| field.split_once('=').expect("a name and a value"));
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let mut by_id: BTreeMap<String, _> =
+        lines.iter().map(|line| fields(line)).map(|fields| (fields["id"].clone(), fields)).collect();
+    let (mut sum, mut exact) = (0, 0);
+    for answer in &answers {
+        let report = by_id.remove(answer.header("x-hairtrigger-invocation")).expect("a line for each answer");
+        let told = (&*report["function"], &*report["outcome"], &*report["status"]);
+        assert_eq!(told, ("probe", &*outcome(answer), &*answer.status.to_string()));
+        let (cpu, wall) = (&report["cpu_us"], report["wall_us"].parse::<u64>().expect("a number"));
+        exact += usize::from(!cpu.starts_with('~'));
+        let cpu = cpu.trim_start_matches('~').parse::<u64>().unwrap_or_else(|_| panic!("{report:?}"));
+        sum += cpu;
+        match answer.text() {
+            "used\n" => assert!(cpu > 10_000 && wall >= 20_000, "{report:?}"),
+            text if text.len() == 100 => assert_eq!(report["out"], "100"),
+            _ => {}
+        }
+        if report["start"] == "none" {
+            assert!(cpu == 0 && wall == 0 && report["outcome"] == "throttled", "{report:?}");
+        }
+    }
+    assert!(exact > 0, "some were alone");
+    let billed = number(&usage(&home, "probe")["cpu_us"]);
+    // Each is rounded down to a microsecond.
+    assert!((sum..=sum + answers.len() as u64).contains(&billed), "{sum} is reported, {billed} billed");
     daemon.stop();
 }
 

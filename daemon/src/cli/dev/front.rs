@@ -13,6 +13,7 @@ use super::lines::{self, Style};
 use crate::cli::front::Lines;
 use crate::control::Front;
 use crate::control::registry::Deployed;
+use crate::shard::meter::Share;
 use crate::shard::record::Record;
 
 /// Leaves to the session what that says itself.
@@ -65,7 +66,7 @@ impl Front for DevFront {
         None
     }
 
-    fn invoked(&self, record: &Record) -> Option<String> {
+    fn invoked(&self, record: &Record, _: Option<&Share>) -> Option<String> {
         let width = self.introduced.borrow().iter().map(String::len).max().unwrap_or(0);
         Some(lines::line(record, LocalTime::now(), width, self.style))
     }

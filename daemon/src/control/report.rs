@@ -1,0 +1,131 @@
+//! An invocation's record and its CPU time come from the shards each for itself, in either order: its answer does not
+//! wait until the clock of its worker is read. Here they find each other. Bookkeeping only.
+
+use std::collections::{HashMap, VecDeque};
+
+use hairtrigger_sandbox::limits::RECORDS;
+
+use crate::shard::meter::Share;
+use crate::shard::record::{Record, Start, Told};
+use crate::shard::reply::InvocationId;
+
+/// An invocation that can be told of. Without its CPU time, if nothing came of that: the daemon had too much to tell.
+pub(super) type Whole = (Record, Option<Share>);
+
+#[derive(Debug)]
+enum Half {
+    Record(Record),
+    Cpu(Share),
+}
+
+/// Those of which half is there.
+#[derive(Debug, Default)]
+pub(super) struct Halves {
+    waiting: HashMap<InvocationId, Half>,
+    /// In the order in which they came; some are not waiting any more.
+    order: VecDeque<InvocationId>,
+}
+
+impl Halves {
+    /// One more is there; what can be told by that.
+    pub(super) fn take(&mut self, told: Told) -> Vec<Whole> {
+        let (invocation, half) = match told {
+            // No worker had it.
+            Told::Record(record) if record.start == Start::None => return vec![(record, None)],
+            Told::Record(record) => (record.invocation, Half::Record(record)),
+            Told::Cpu(share) => (share.invocation, Half::Cpu(share)),
+        };
+        let mut whole = Vec::new();
+        match (self.waiting.remove(&invocation), half) {
+            (Some(Half::Cpu(share)), Half::Record(record))
+            | (Some(Half::Record(record)), Half::Cpu(share)) => {
+                whole.push((record, Some(share)));
+            }
+            // An invocation has one of each.
+            (None | Some(_), half) => {
+                self.waiting.insert(invocation, half);
+                self.order.push_back(invocation);
+            }
+        }
+        while self.order.len() > RECORDS
+            || self.order.front().is_some_and(|id| !self.waiting.contains_key(id))
+        {
+            let first = self.order.pop_front().and_then(|id| self.waiting.remove(&id));
+            if let Some(Half::Record(record)) = first {
+                whole.push((record, None));
+            }
+        }
+        whole
+    }
+
+    /// Nothing more comes; what was not told yet.
+    pub(super) fn rest(&mut self) -> Vec<Whole> {
+        let halves = self.order.drain(..).filter_map(|id| self.waiting.remove(&id));
+        halves
+            .filter_map(|half| match half {
+                Half::Record(record) => Some((record, None)),
+                Half::Cpu(_) => None,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: u8, start: Start) -> Told {
+        Told::Record(Record {
+            function: "f".into(),
+            invocation: [id; 32],
+            method: "GET".into(),
+            target: "/f".into(),
+            status: 200,
+            outcome: "completed",
+            sentence: None,
+            start,
+            request_bytes: 0,
+            response_bytes: 0,
+            queue: 0,
+            begin: 0,
+            run: 0,
+            send: 0,
+        })
+    }
+
+    fn cpu(id: u8) -> Told {
+        Told::Cpu(Share { invocation: [id; 32], cpu: id.into(), apportioned: false })
+    }
+
+    fn told(whole: Vec<Whole>) -> Vec<(u8, Option<u64>)> {
+        whole.iter().map(|(record, share)| (record.invocation[0], share.map(|share| share.cpu))).collect()
+    }
+
+    #[test]
+    fn halves_find_each_other_in_either_order() {
+        let mut halves = Halves::default();
+        assert_eq!(told(halves.take(record(1, Start::Warm))), []);
+        assert_eq!(told(halves.take(cpu(2))), []);
+        assert_eq!(told(halves.take(record(3, Start::None))), [(3, None)], "nobody has used anything for it");
+        assert_eq!(told(halves.take(record(2, Start::Fork))), [(2, Some(2))]);
+        assert_eq!(told(halves.take(cpu(1))), [(1, Some(1))]);
+        assert!(halves.waiting.is_empty() && halves.order.is_empty());
+        assert_eq!(told(halves.take(cpu(4))), []);
+        assert_eq!(told(halves.take(record(5, Start::Warm))), []);
+        assert_eq!(told(halves.rest()), [(5, None)]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut halves = Halves::default();
+        assert_eq!(told(halves.take(record(0, Start::Warm))), []);
+        let mut others = Vec::new();
+        for number in 0..RECORDS as u64 {
+            let mut invocation = [1; 32];
+            invocation[..8].copy_from_slice(&number.to_ne_bytes());
+            others.extend(halves.take(Told::Cpu(Share { invocation, cpu: 1, apportioned: true })));
+        }
+        assert_eq!(told(others), [(0, None)], "the oldest waits no longer");
+        assert_eq!((halves.waiting.len(), halves.order.len()), (RECORDS, RECORDS));
+    }
+}
