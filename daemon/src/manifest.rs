@@ -33,6 +33,7 @@ const KEYS: &[&str] = &[
     "timeout",
     "memory",
     "cpu",
+    "cpu_time",
     "threads",
     "max_request",
     "max_response",
@@ -63,6 +64,8 @@ pub(crate) struct Manifest {
     pub(crate) memory: u64,
     /// CPU bandwidth of all its workers together, in cores; `None`: no limit.
     pub(crate) cpu: Option<f64>,
+    /// Most CPU time of one invocation; `None`: no limit but that of time.
+    pub(crate) cpu_time: Option<Duration>,
     /// Longest body of a request, in bytes.
     pub(crate) max_request: u64,
     /// Longest body of a response, in bytes.
@@ -135,6 +138,7 @@ impl Manifest {
                 .unwrap_or(DEFAULT_TIMEOUT),
             memory: bad.read(&top, "memory", |s| size(s, MIN_MEMORY, MAX_MEMORY)).unwrap_or(DEFAULT_MEMORY),
             cpu: bad.read(&top, "cpu", cores),
+            cpu_time: bad.read(&top, "cpu_time", |setting| setting.time(MIN_TIMEOUT, MAX_TIMEOUT)),
             max_request: bad
                 .read(&top, "max_request", |s| size(s, 0, MAX_REQUEST))
                 .unwrap_or(DEFAULT_MAX_REQUEST),
@@ -314,6 +318,7 @@ mod tests {
             timeout: Duration::from_secs(3),
             memory: 128 << 20,
             cpu: None,
+            cpu_time: None,
             max_request: 6 << 20,
             max_response: 6 << 20,
             isolation: Isolation::Reuse,
@@ -344,6 +349,7 @@ mod tests {
             timeout = "500ms"
             memory = "64MiB"
             cpu = 1.5
+            cpu_time = "200ms"
             threads = 4
             max_request = 1_000
             max_response = "1GiB"
@@ -374,6 +380,7 @@ mod tests {
             timeout: Duration::from_millis(500),
             memory: 64 << 20,
             cpu: Some(1.5),
+            cpu_time: Some(Duration::from_millis(200)),
             max_request: 1000,
             max_response: 1 << 30,
             isolation: Isolation::Fresh,
@@ -422,9 +429,10 @@ mod tests {
             (
                 "name = 'a'\n  colour = 1\naardvark = 1",
                 "2:3: there is no key colour here; the keys are name, library, source, routes, timeout, memory, cpu, \
-                 threads, max_request, max_response, isolation, idempotent, dev, concurrency, allow, env.\n\
+                 cpu_time, threads, max_request, max_response, isolation, idempotent, dev, concurrency, allow, env.\n\
                  function.toml:3:1: there is no key aardvark here; the keys are name, library, source, routes, timeout, \
-                 memory, cpu, threads, max_request, max_response, isolation, idempotent, dev, concurrency, allow, env.",
+                 memory, cpu, cpu_time, threads, max_request, max_response, isolation, idempotent, dev, concurrency, \
+                 allow, env.",
             ),
             (
                 "timeout = 3\nmemroy = 1\n[concurrency]\nmax = 0\nprovisioned = 2\nqueue = -1\n[env]\nLD_A = ''\nB = 1",
@@ -482,6 +490,10 @@ mod tests {
                  found an array.",
             ),
             ("name = 'a'\ncpu = 0", "2:7: cpu must be a number of cores from 0.01 to 1024; found 0."),
+            (
+                "name = 'a'\ncpu_time = '0s'",
+                "2:12: cpu_time must be a time from 1ms to 15m like \"500ms\", \"3s\" or \"2m\"; found \"0s\".",
+            ),
             ("name = 'a'\ncpu = nan", "2:7: cpu must be a number of cores from 0.01 to 1024; found nan."),
             ("name = 'a'\nthreads = 65", "2:11: threads must be a whole number from 0 to 64; found 65."),
             ("name = 'a'\ncpu = '1'", "2:7: cpu must be a number of cores from 0.01 to 1024; found \"1\"."),

@@ -10,6 +10,15 @@ use hairtrigger_sandbox::policy::denied::advice;
 use crate::shard::admission::Rate;
 use crate::units::{Size, Time};
 
+/// What time is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// That on the wall.
+    Wall,
+    /// That of a worker's CPU time.
+    Cpu,
+}
+
 /// What ended an invocation. An invocation ends in exactly one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
@@ -40,10 +49,12 @@ pub(crate) enum Outcome {
         /// Exit code.
         code: i32,
     },
-    /// The deadline passed, and the worker was killed.
+    /// It took longer than it may, or used more CPU time, and the worker was killed.
     Timeout {
-        /// The function's time limit.
+        /// The function's limit.
         limit: Duration,
+        /// Of what.
+        of: Clock,
     },
     /// The worker wrote to the channel what no worker writes.
     ProtocolViolation {
@@ -267,9 +278,14 @@ impl Outcome {
                 "Function {function} exited with code {code} in the middle of an invocation; \
                  return from invoke instead."
             ),
-            Self::Timeout { limit } => format!(
+            Self::Timeout { limit, of: Clock::Wall } => format!(
                 "Function {function} was killed at its time limit of {}; \
                  raise timeout in its function.toml or do less at once.",
+                Time(*limit)
+            ),
+            Self::Timeout { limit, of: Clock::Cpu } => format!(
+                "Function {function} was killed at its CPU time limit of {}; \
+                 raise cpu_time in its function.toml or compute less at once.",
                 Time(*limit)
             ),
             Self::ProtocolViolation { what } => {
@@ -369,10 +385,16 @@ mod tests {
                 "Function hello exited with code 3 in the middle of an invocation; return from invoke instead.",
             ),
             (
-                Outcome::Timeout { limit: Duration::from_secs(3) },
+                Outcome::Timeout { limit: Duration::from_secs(3), of: Clock::Wall },
                 504,
                 "Function hello was killed at its time limit of 3s; raise timeout in its function.toml or do less \
                  at once.",
+            ),
+            (
+                Outcome::Timeout { limit: Duration::from_millis(200), of: Clock::Cpu },
+                504,
+                "Function hello was killed at its CPU time limit of 200ms; raise cpu_time in its function.toml or \
+                 compute less at once.",
             ),
             (
                 Outcome::ProtocolViolation { what: "a status outside 200 to 599" },
@@ -486,7 +508,7 @@ mod tests {
 
     #[test]
     fn only_a_kill_of_the_daemons_own_takes_its_reason() {
-        let timeout = Outcome::Timeout { limit: Duration::from_secs(1) };
+        let timeout = Outcome::Timeout { limit: Duration::from_secs(1), of: Clock::Wall };
         let syscall = Syscall { number: None };
         for (ending, outcome) in [
             (Ending::Killed, timeout.clone()),

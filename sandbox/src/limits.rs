@@ -122,6 +122,8 @@ pub const MAX_RETRY_AFTER: u32 = 60;
 pub const RECORDED_TARGET: usize = 256;
 /// So often the CPU clock of a worker that has work is read; the invocations that it had in between share what it says.
 pub const CPU_SAMPLE: Duration = Duration::from_millis(10);
+/// The least time between two readings where an invocation is near its limit of CPU time: a tick of the timer wheel.
+pub const CPU_LIMIT_LOOK: Duration = Duration::from_millis(1);
 /// Records of invocations that wait to be read; what comes on top is counted and dropped.
 pub const RECORDS: usize = 8 * 1024;
 
@@ -391,6 +393,7 @@ const _: () = {
             && DEFAULT_UNLOAD.as_nanos() <= MAX_UNLOAD.as_nanos()
     );
     assert!(MIN_IDLE.as_nanos() <= DEFAULT_IDLE.as_nanos() && DEFAULT_IDLE.as_nanos() <= MAX_IDLE.as_nanos());
+    assert!(CPU_LIMIT_LOOK.as_nanos() < CPU_SAMPLE.as_nanos());
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
     // Each function may have an old version, a new one, and one more that was overtaken.
     assert!(MAX_FUNCTIONS * 3 < MAX_VERSIONS as usize);

@@ -13,6 +13,7 @@ use hairtrigger_sandbox::{FunctionKey, FunctionSpec};
 use crate::config::Config;
 use crate::manifest::{FILE_NAME, Isolation, Manifest, OffLimits, links};
 use crate::settings::{self, BadSettings, Mistake, Mistakes};
+use crate::shard::meter::CpuLimit;
 use crate::shard::route::{Conflict, Router};
 use crate::shard::version::Profile;
 
@@ -261,11 +262,14 @@ impl Deployed {
 
     /// As a shard takes it.
     pub(crate) fn profile(&self) -> Profile {
-        let Manifest { name, routes, timeout, max_request, max_response, concurrency, .. } = &self.manifest;
+        let Manifest {
+            name, routes, timeout, cpu_time, grants, max_request, max_response, concurrency, ..
+        } = &self.manifest;
         Profile {
             name: name.as_str().into(),
             routes: routes.clone(),
             timeout: *timeout,
+            cpu_limit: cpu_time.map(|time| CpuLimit { time, threads: grants.threads + 1 }),
             max_request: *max_request,
             max_response: *max_response,
             idempotent: self.manifest.idempotent,

@@ -543,12 +543,14 @@ impl Function {
         // What its start took.
         let used = hairtrigger_sandbox::cpu_time(pid, pidfd.as_fd()).unwrap_or(0);
         tally.overhead.add(used);
+        let itemised = self.records.as_ref().is_some_and(|records| records.itemised);
+        let limit = self.profile.cpu_limit.filter(|_| layers::on(Layer::Deadline));
         self.workers[usize::from(id.slot)] = Some(Box::new(Live {
             id,
             channel,
             pid,
             pidfd,
-            meter: Meter::new(used, now, self.records.as_ref().is_some_and(|records| records.itemised)),
+            meter: Meter::new(used, now, itemised, limit),
             flights: VecDeque::with_capacity(8),
             killed_for: None,
             head_since: 0,

@@ -8,7 +8,9 @@
 #[cfg(test)]
 mod tests;
 
-use hairtrigger_sandbox::limits::CPU_SAMPLE;
+use std::time::Duration;
+
+use hairtrigger_sandbox::limits::{CPU_LIMIT_LOOK, CPU_SAMPLE};
 
 use super::nanoseconds;
 use super::reply::InvocationId;
@@ -34,6 +36,14 @@ pub(crate) struct Read {
     pub(crate) overhead: u64,
 }
 
+/// How much CPU time an invocation may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CpuLimit {
+    pub(crate) time: Duration,
+    /// How many threads of it may use some at once.
+    pub(crate) threads: u32,
+}
+
 /// The CPU time of one worker. Times are monotonic, in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -49,6 +59,7 @@ pub(crate) struct Meter {
     /// Those that have ended since the last reading: their weights together, and how many.
     ended: u64,
     count: u32,
+    limit: Option<CpuLimit>,
     /// One by one, if somebody wants to know of each.
     items: Option<Vec<Item>>,
 }
@@ -69,7 +80,7 @@ struct Item {
 impl Meter {
     /// Of a worker that has arrived now, and whose clock says this. `itemised` if the share of each invocation is
     /// wanted, and not only what all have used.
-    pub(crate) fn new(reading: u64, now: u64, itemised: bool) -> Self {
+    pub(crate) fn new(reading: u64, now: u64, itemised: bool, limit: Option<CpuLimit>) -> Self {
         Self {
             reading,
             read_at: now,
@@ -78,6 +89,7 @@ impl Meter {
             first: Used::default(),
             ended: 0,
             count: 0,
+            limit,
             items: itemised.then(Vec::new),
         }
     }
@@ -108,9 +120,21 @@ impl Meter {
     }
 
     /// When the clock is to be read, whether the worker has work then or not: never before [`CPU_SAMPLE`] has passed
-    /// since it was read.
+    /// since it was read, unless the first invocation may come to its limit before that.
     pub(crate) fn due(&self) -> u64 {
-        self.since.saturating_add(nanoseconds(CPU_SAMPLE))
+        let sample = self.since.saturating_add(nanoseconds(CPU_SAMPLE));
+        let Some(CpuLimit { time, threads }) = self.limit.filter(|_| self.first_since != NEVER) else {
+            return sample;
+        };
+        let left = nanoseconds(time).saturating_sub(self.first.cpu);
+        let soonest = (left / u64::from(threads.max(1))).max(nanoseconds(CPU_LIMIT_LOOK));
+        sample.min(self.first_since.saturating_add(soonest))
+    }
+
+    /// The limit, if the first invocation has used more, as far as was read.
+    pub(crate) fn exceeded(&self) -> Option<Duration> {
+        let limit = self.limit?.time;
+        (self.first_since != NEVER && self.first.cpu >= nanoseconds(limit)).then_some(limit)
     }
 
     /// Whether the clock may be read at once. That is best done when the worker has become idle: what it has used is

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::admission::{Gate, Rate};
 use super::exchange::Exchange;
 use super::host::Host;
+use super::meter::CpuLimit;
 use super::route::{Pattern, Router};
 use super::totals::Totals;
 
@@ -27,6 +28,7 @@ pub(crate) struct Profile {
     /// The routes that its manifest says; `None`: the path of its name and all below it.
     pub(crate) routes: Option<Arc<[Pattern]>>,
     pub(crate) timeout: Duration,
+    pub(crate) cpu_limit: Option<CpuLimit>,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
     /// Whether an invocation whose worker ends by chance may be tried once more.
@@ -51,6 +53,7 @@ impl Profile {
             name: "f".into(),
             routes: None,
             timeout: Duration::from_secs(1),
+            cpu_limit: None,
             max_request: 0,
             max_response: 0,
             idempotent: false,

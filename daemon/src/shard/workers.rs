@@ -19,7 +19,7 @@ use super::pool::WorkerId;
 use super::ring::Key;
 use super::version::{NoPermit, Version};
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
-use crate::outcome::Outcome;
+use crate::outcome::{Clock, Outcome};
 
 impl Shard {
     /// Starts the workers that are wanted: for the floor at once, for a queue once it has waited a while.
@@ -355,10 +355,13 @@ impl Shard {
             entry.read_clock(slot, now);
         }
         let Some(live) = entry.worker_of(slot, key.generation) else { return };
-        if live.reading {
+        let exceeded = live.meter.exceeded();
+        if let Some(limit) = exceeded {
+            self.fail_worker(function, slot, Outcome::Timeout { limit, of: Clock::Cpu });
+        } else if live.reading {
             self.arm_worker(function, slot);
         } else if live.deadline <= now {
-            self.fail_worker(function, slot, Outcome::Timeout { limit });
+            self.fail_worker(function, slot, Outcome::Timeout { limit, of: Clock::Wall });
         } else if live.look_at() <= now {
             self.take_back(function, slot);
         } else {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::get;
+use hairtrigger_tests::http::{Connection, get};
 
 use crate::own;
 
@@ -84,5 +84,34 @@ fn sixteen_overrun_together() {
     for connection in &mut connections {
         connection.get("/probe/fine").assert_ok("fine");
     }
+    daemon.stop();
+}
+
+/// The limit is one of CPU time: who sleeps does not come near it, whoever computes does, and each invocation has its own.
+#[test]
+fn who_uses_more_cpu_time_than_it_may_is_killed() {
+    let home = Home::new();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+    home.add("probe", &own("probe"), "timeout = \"60s\"\ncpu_time = \"200ms\"\n[concurrency]\nmax = 1");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let sentence = "Function probe was killed at its CPU time limit of 200ms; raise cpu_time in its function.toml or \
+                    compute less at once.";
+    let used = || {
+        let functions = Connection::to_socket(&home.admin()).get("/_/usage").json();
+        functions["functions"][0]["cpu_us"].as_u64().expect("a number")
+    };
+    for _ in 0..2 {
+        let before = used();
+        connection.get("/probe/spin").assert_outcome("probe", 504, "timeout", sentence);
+        let spun = used() - before;
+        assert!((200_000..300_000).contains(&spun), "it was killed after {spun} us of CPU time");
+    }
+    let worker = connection.get("/probe/pid").text().to_owned();
+    assert_eq!(connection.get("/probe/sleep?500").text(), worker, "sleep is no CPU time");
+    for _ in 0..5 {
+        connection.get("/probe/use?100").assert_ok("used\n");
+    }
+    assert_eq!(connection.get("/probe/pid").text(), worker, "each invocation has a limit of its own");
     daemon.stop();
 }

@@ -18,7 +18,7 @@ fn read(meter: &mut Meter, reading: u64, now: u64) -> (Read, Vec<(u8, u64, bool)
 
 #[test]
 fn one_that_was_alone_is_billed_what_it_used() {
-    let mut meter = Meter::new(5 * MS, 0, true);
+    let mut meter = Meter::new(5 * MS, 0, true, None);
     assert_eq!((meter.due(), meter.may_be_read(99 * MS)), (NEVER, false), "nobody has used anything");
     meter.begins(20 * MS);
     assert_eq!(meter.due(), 30 * MS);
@@ -35,7 +35,7 @@ fn one_that_was_alone_is_billed_what_it_used() {
 
 #[test]
 fn several_share_by_the_time_for_which_each_was_the_first() {
-    let mut meter = Meter::new(0, 0, true);
+    let mut meter = Meter::new(0, 0, true, None);
     meter.begins(0);
     meter.ends(id(1), 3 * MS - 1);
     meter.begins(3 * MS - 1);
@@ -51,7 +51,7 @@ fn several_share_by_the_time_for_which_each_was_the_first() {
 
 #[test]
 fn of_one_that_ended_unseen_what_was_read_before_is_billed() {
-    let mut meter = Meter::new(0, 0, true);
+    let mut meter = Meter::new(0, 0, true, None);
     meter.begins(0);
     read(&mut meter, 7 * MS, 10 * MS);
     meter.ends(id(1), 15 * MS);
@@ -61,6 +61,29 @@ fn of_one_that_ended_unseen_what_was_read_before_is_billed() {
     assert_eq!(shares, [Share { invocation: id(1), cpu: 7 * MS, apportioned: false }]);
     // A clock does not go back.
     assert_eq!(read(&mut meter, 3 * MS, 16 * MS).0, Read::default());
+}
+
+#[test]
+fn a_limit_is_looked_at_when_it_can_first_be_reached() {
+    let limit = |time, threads| Some(CpuLimit { time: Duration::from_millis(time), threads });
+    let mut meter = Meter::new(0, 0, false, limit(25, 1));
+    meter.begins(0);
+    assert_eq!(meter.due(), 10 * MS);
+    read(&mut meter, 10 * MS, 10 * MS);
+    read(&mut meter, 20 * MS, 20 * MS);
+    assert_eq!((meter.due(), meter.exceeded()), (25 * MS, None));
+    read(&mut meter, 24 * MS + 1, 25 * MS);
+    assert_eq!((meter.due(), meter.exceeded()), (26 * MS, None), "not more often than the wheel turns");
+    read(&mut meter, 25 * MS, 26 * MS);
+    assert_eq!(meter.exceeded(), Some(Duration::from_millis(25)));
+    meter.ends(id(1), 26 * MS);
+    meter.begins(26 * MS);
+    assert_eq!((meter.due(), meter.exceeded()), (36 * MS, None), "each has its own");
+    let mut meter = Meter::new(0, 0, false, limit(12, 4));
+    meter.begins(0);
+    assert_eq!(meter.due(), 3 * MS, "four threads of it may run at once");
+    meter.rests();
+    assert_eq!(meter.exceeded(), None);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +110,7 @@ proptest! {
     #[test]
     fn what_is_given_out_is_what_was_read(acts in prop::collection::vec(act(), 0..200), start in any::<u32>()) {
         let start = u64::from(start);
-        let (mut meter, mut sums) = (Meter::new(start, 0, true), Meter::new(start, 0, false));
+        let (mut meter, mut sums) = (Meter::new(start, 0, true, None), Meter::new(start, 0, false, None));
         let (mut now, mut clock, mut billed, mut overhead, mut given) = (0, start, 0, 0, 0);
         let (mut invocation, mut ended) = (0_u8, Vec::new());
         for (act, pause) in acts.into_iter().chain([(Act::Ends, 1), (Act::Read(MS), 1)]) {
