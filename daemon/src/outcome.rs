@@ -122,6 +122,11 @@ pub(crate) enum Lack {
     Memory,
     /// The workers: it has waited for one as long as it may.
     Worker,
+    /// The time that it may wait: by what invocations have taken of late, those before it take longer.
+    Time {
+        /// How many those are.
+        before: u32,
+    },
 }
 
 /// The labels of all outcomes.
@@ -317,6 +322,11 @@ impl Outcome {
             Self::Overloaded { lack: Lack::Memory, .. } => {
                 format!("The daemon has no room for an invocation of function {function}; try again later.")
             }
+            Self::Overloaded { lack: Lack::Time { before }, .. } => format!(
+                "Function {function} has {before} invocation{} waiting, and one more would wait for longer than it may; \
+                 try again later or raise concurrency.max in its function.toml.",
+                if *before == 1 { "" } else { "s" }
+            ),
             Self::Overloaded { lack: Lack::Worker, .. } => format!(
                 "Function {function} had no worker free for as long as an invocation of it may wait; try again later or \
                  raise concurrency.max in its function.toml."
@@ -428,6 +438,12 @@ mod tests {
                 Outcome::NO_MEMORY,
                 503,
                 "The daemon has no room for an invocation of function hello; try again later.",
+            ),
+            (
+                Outcome::Overloaded { lack: Lack::Time { before: 40 }, after: 2 },
+                503,
+                "Function hello has 40 invocations waiting, and one more would wait for longer than it may; try again \
+                 later or raise concurrency.max in its function.toml.",
             ),
             (
                 Outcome::Overloaded { lack: Lack::Worker, after: 7 },

@@ -105,10 +105,18 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// How long it takes until so many have been given a worker, in nanoseconds, if all workers are there: an invocation
-    /// that has so many before it waits for as long at least.
+    /// In how many nanoseconds so many will have been given a worker, if all workers are there.
     pub(crate) fn wait(self, before: u32) -> u64 {
         self.service.saturating_mul(before.into()) / u64::from(self.workers.max(1))
+    }
+
+    /// Whether an invocation that has so many before it gets a worker too late, if it may wait for so many nanoseconds:
+    /// then, in how many nanoseconds the queue will be short enough. Those before it are at best begun by all workers at
+    /// once, again and again, the first of them now; who could be in time by that is.
+    pub(crate) fn too_late(self, before: u32, may_wait: u64) -> Option<u64> {
+        let turns = before / u32::from(self.workers.max(1));
+        let at_best = self.service.saturating_mul(turns.into());
+        (at_best > may_wait).then(|| self.wait(before).saturating_sub(may_wait))
     }
 }
 
@@ -208,7 +216,45 @@ mod tests {
         assert_eq!(let_in, 1000);
     }
 
+    #[test]
+    fn who_would_wait_for_too_long_is_told_when_that_is_over() {
+        let pace = |service, workers| Pace { service, workers };
+        assert_eq!(pace(SECOND, 1).too_late(3, 3 * SECOND), None, "just in time");
+        assert_eq!(pace(SECOND, 1).too_late(4, 3 * SECOND), Some(SECOND));
+        assert_eq!(pace(SECOND, 4).too_late(15, 3 * SECOND), None, "in the fourth turn");
+        assert_eq!(pace(SECOND, 4).too_late(18, 3 * SECOND), Some(SECOND * 3 / 2));
+        assert_eq!(pace(u64::MAX, 1).too_late(0, 0), None, "nobody is before it");
+        assert_eq!(pace(0, 1).too_late(u32::MAX, 0), None);
+    }
+
     proptest! {
+        /// Whatever the workers are at: who could be in time is not refused, if those before it take what such take.
+        #[test]
+        fn nobody_is_refused_who_could_be_in_time(
+            service in 1..1_000_000_u64,
+            free_in in prop::collection::vec(0.0..=1.0, 1..20_usize),
+            before in 0..300_u32,
+            may_wait in 0..10_000_000_u64,
+        ) {
+            let pace = Pace { service, workers: u16::try_from(free_in.len()).unwrap() };
+            // When each worker is free next.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
+            let mut free: Vec<u64> = free_in.iter().map(|part: &f64| (part * service as f64) as u64).collect();
+            let mut wait = 0;
+            for _ in 0..=before {
+                let next = free.iter_mut().min().expect("a worker");
+                wait = *next;
+                *next += service;
+            }
+            if wait <= may_wait {
+                prop_assert_eq!(pace.too_late(before, may_wait), None);
+            }
+            // And it is no empty promise: who waits for as long as no queue could explain is.
+            if wait > may_wait + 2 * service {
+                prop_assert!(pace.too_late(before, may_wait).is_some_and(|over| over <= wait));
+            }
+        }
+
         /// Never more than the burst and what the rate allows for, in any window of time.
         #[test]
         fn no_window_has_more_than_the_burst_and_the_rate_allow(

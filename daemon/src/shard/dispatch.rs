@@ -93,12 +93,14 @@ impl Shard {
             self.answer_caller(caller, &Outcome::InitFailed { reason });
             return;
         }
-        let version = &entry.version;
         let admitted = place.is_some();
-        let Some(place) = place.map_or_else(|| Place::take(version), |place| Some(place.of(version))) else {
-            let outcome = entry.is_full();
-            self.answer_caller(caller, &outcome);
-            return;
+        let may_wait = patience(entry, now) - now;
+        let place = match place.map_or_else(|| entry.admit(may_wait), |place| Ok(place.of(&entry.version))) {
+            Ok(place) => place,
+            Err(outcome) => {
+                self.answer_caller(caller, &outcome);
+                return;
+            }
         };
         let Some(exchange) = self.exchange(caller) else { return };
         if !admitted {

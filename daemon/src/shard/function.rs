@@ -20,7 +20,7 @@ use super::meter::{Meter, Read, Share};
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, State, WorkerId};
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::record::{Records, Start, Told};
 use super::reply::InvocationId;
 use super::request::Request;
@@ -322,10 +322,20 @@ impl Function {
         Some(Outcome::Throttled { limit: Limit::Rate(rate), after })
     }
 
-    /// What a request is told for which there is neither a worker nor a place in the queue.
-    pub(crate) fn is_full(&self) -> Outcome {
-        let limit = Limit::Concurrency { max: self.profile.max, queue: self.profile.queue };
-        Outcome::Throttled { limit, after: self.come_again() }
+    /// A place in the queue for a request that may wait for so many nanoseconds; or what it is told that it has none.
+    pub(crate) fn admit(&self, may_wait: u64) -> Result<queue::Place, Outcome> {
+        let Some(place) = queue::Place::take(&self.version) else {
+            let limit = Limit::Concurrency { max: self.profile.max, queue: self.profile.queue };
+            return Err(Outcome::Throttled { limit, after: self.come_again() });
+        };
+        // Without itself.
+        let before = self.version.waiting().saturating_sub(1);
+        match self.pace().and_then(|pace| pace.too_late(before, may_wait)) {
+            Some(over) => {
+                Err(Outcome::Overloaded { lack: Lack::Time { before }, after: retry_after(Some(over)) })
+            }
+            None => Ok(place),
+        }
     }
 
     /// How it has served of late, if enough is known of that.
