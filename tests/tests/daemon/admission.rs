@@ -1,8 +1,9 @@
 //! Who is let in, on all shards together; who is not hears why and when to come again, and finds that so.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
@@ -11,7 +12,7 @@ use hairtrigger_tests::process::{Process, eventually_equal};
 
 use serde_json::Value;
 
-use crate::own;
+use crate::{Ends, own};
 
 /// The kernel deals them out by their ports: that one shard of two gets none of so many does not happen.
 const CONNECTIONS: usize = 32;
@@ -262,5 +263,63 @@ fn who_would_wait_for_too_long_is_refused_at_once() {
     drop(workers);
     let served = (ASK - 25..ASK).filter(|_| next(&answers).status == 200).count();
     assert!(served > 1, "the first of them were in time");
+    daemon.stop();
+}
+
+/// A function that is flooded is throttled; another one's answers are as quick as ever, or nearly.
+#[test]
+fn a_flood_of_one_function_takes_nothing_from_another() {
+    let home = home(2, "timeout = \"10s\"\n[concurrency]\nmax = 2\nqueue = 4");
+    home.add("quiet", &own("probe"), "timeout = \"30s\"");
+    let daemon = home.start();
+    let over = AtomicBool::new(false);
+    let (mut served, mut throttled) = (0, 0);
+    thread::scope(|scope| {
+        let end = Ends(&over);
+        let flood: Vec<_> = (0..64)
+            .map(|_| {
+                let (mut connection, over) = (daemon.connect(), &over);
+                scope.spawn(move || {
+                    let mut statuses = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        let status = connection.get("/probe/sleep?5").status;
+                        statuses.push(status);
+                        if status == 429 {
+                            // Far less than it is told, and enough to leave the processors to those who are served: it is
+                            // the function's limits that are looked at here, and not the host's scheduler.
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                    statuses
+                })
+            })
+            .collect();
+        let mut connection = daemon.connect();
+        let mut took: Vec<Duration> = (0..200)
+            .map(|_| {
+                let begun = Instant::now();
+                connection.get("/quiet/fine").assert_ok("fine");
+                begun.elapsed()
+            })
+            .collect();
+        drop(end);
+        took.sort_unstable();
+        // All the flood's connections and the daemon share the machine with it, and other tests may.
+        assert!(
+            took[100] < Duration::from_millis(500),
+            "half of the answers took longer than {:?}",
+            took[100]
+        );
+        for statuses in flood {
+            for status in statuses.join().expect("an answer each") {
+                match status {
+                    200 => served += 1,
+                    429 => throttled += 1,
+                    other => panic!("the flood was answered {other}"),
+                }
+            }
+        }
+    });
+    assert!(served > 0 && throttled > served, "{served} served, {throttled} throttled");
     daemon.stop();
 }
