@@ -45,11 +45,16 @@ pub struct Response {
 impl Connection {
     /// Connects.
     pub fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .unwrap_or_else(|error| panic!("no connection to {address}: {error}"));
+        Self::try_to(address).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// Connects, or says why that is not possible.
+    pub fn try_to(address: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE);
+        let stream = stream.map_err(|error| format!("no connection to {address}: {error}"))?;
         let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
         timed.and(stream.set_nodelay(true)).expect("a socket has these options");
-        Self { stream: Stream::Tcp(stream), received: Vec::new() }
+        Ok(Self { stream: Stream::Tcp(stream), received: Vec::new() })
     }
 
     /// Connects to a unix socket.
