@@ -300,8 +300,13 @@ impl Shard {
             }
             self.serve_queue(function);
         } else {
-            // Only the daemon's own kills are not told by the ending, and those have been answered.
-            let why = Outcome::from_ending(ending, Outcome::ShuttingDown { begun: true });
+            // Whom this shard has killed it has answered for. Others are killed with their template, which had to go: as
+            // far as callers are concerned, by chance.
+            let killed = match self.draining {
+                true => Outcome::ShuttingDown { begun: true },
+                false => Outcome::Fault { signal: libc::SIGKILL },
+            };
+            let why = Outcome::from_ending(ending, killed);
             self.end_flights(function, flights, begun, &why);
         }
     }

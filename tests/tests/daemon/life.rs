@@ -222,3 +222,31 @@ fn a_killed_template_is_loaded_again() {
 fn a_killed_ns_init_is_made_again() {
     check_after_killing(|daemon| daemon.ns_init("probe"), &["fault"]);
 }
+
+/// The daemon itself ends a template that does not fork, and its workers with it. That is no shutdown, and nobody is told
+/// that it is one; an invocation that may be repeated is.
+#[test]
+fn a_template_that_has_to_go_is_no_shutdown() {
+    for idempotent in [false, true] {
+        let home = Home::new();
+        home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+        let manifest = "timeout = \"30s\"\n[concurrency]\nprovisioned = 1\nmax = 2";
+        home.add("probe", &own("probe"), &format!("idempotent = {idempotent}\n{manifest}"));
+        let daemon = home.start();
+        daemon.await_workers("probe", 1);
+        daemon.template("probe").signal(libc::SIGSTOP);
+        let [mut busy, mut waiting] = [(); 2].map(|()| daemon.connect());
+        busy.send(get("/probe/sleep?7000"));
+        // It makes the daemon want another worker, for which the template is given some seconds.
+        waiting.send(get("/probe/fine"));
+        let answer = busy.receive();
+        if idempotent {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        } else {
+            let sentence = "Function probe was ended by SIGKILL; see its output, or run it under a debugger.";
+            answer.assert_outcome("probe", 502, "fault", sentence);
+        }
+        waiting.receive().assert_ok("fine");
+        daemon.stop();
+    }
+}
