@@ -13,6 +13,11 @@ use super::clients::Tally;
 use super::random::Random;
 use super::{FUNCTIONS, deploy};
 
+/// A recovery that takes longer is told of, with what the daemon has said last.
+const SLOW: Duration = Duration::from_secs(3);
+/// So many lines of it.
+const LAST_LINES: usize = 20;
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -85,7 +90,16 @@ impl<'d> Faults<'d> {
         }
         let struck = Instant::now();
         self.await_right_answer(function, kind);
-        self.recoveries.entry(kind).or_default().push(struck.elapsed());
+        let took = struck.elapsed();
+        if took > SLOW {
+            let lines = self.daemon.lines();
+            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n    ");
+            println!(
+                "{took:.1?} until {function} answered after {}; the daemon's last lines:\n    {last}",
+                kind.name()
+            );
+        }
+        self.recoveries.entry(kind).or_default().push(took);
         self.memory.push((self.tally.count(), self.daemon.process.resident()));
     }
 
