@@ -22,6 +22,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use cleanup::{Removed, remove_all_of, remove_leftovers};
@@ -229,18 +231,27 @@ pub(crate) struct Leaf {
     oom_file: &'static str,
     usage_file: &'static str,
     limit: fn(&Path, u64) -> Result<(), CgroupError>,
+    /// The limit that it has, in bytes, once it was made and that was read back; 0 before.
+    limited: Arc<AtomicU64>,
 }
 
 impl Leaf {
-    /// Makes the group, unless it is there, and sets its memory limit in bytes.
+    /// Makes the group, unless it is there, and sets its memory limit in bytes, unless it has that: one that had another
+    /// worker before keeps it.
     pub(crate) fn create(&self, memory: u64) -> Result<(), CgroupError> {
+        if self.limited.load(Ordering::Relaxed) == memory {
+            return Ok(());
+        }
         files::create(&self.directory)?;
-        (self.limit)(&self.directory, memory)
+        (self.limit)(&self.directory, memory)?;
+        self.limited.store(memory, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Attaches a worker.
     pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
-        files::attach(&self.directory, pid)
+        // Somebody may have removed the group: then it is made anew for the next.
+        files::attach(&self.directory, pid).inspect_err(|_| self.limited.store(0, Ordering::Relaxed))
     }
 
     /// Moves out whatever is in the group, once its worker has ended: a process that was given the worker's

@@ -121,6 +121,22 @@ fn a_runner_is_in_its_slot_and_a_worker_in_its_leaf() {
     assert_eq!((slot.oom_kills(), leaf.oom_kills()), (0, 0));
 }
 
+#[test]
+fn a_leaf_is_limited_once_and_anew_if_it_was_removed() {
+    let grounds = Grounds::new();
+    let slot = grounds.slot();
+    let leaf = made(&slot);
+    fs::remove_dir(&leaf.directory).expect("nobody is in it");
+    leaf.clone().create(16 * MEBIBYTE).expect("it has this limit");
+    assert!(!fs::exists(&leaf.directory).expect("it can be looked for"), "nothing is written twice");
+    let worker = Sleeper::in_slot(&slot, 0);
+    leaf.attach(worker.0.pid).expect_err("it is gone");
+    leaf.create(16 * MEBIBYTE).expect("root can make groups");
+    leaf.attach(worker.0.pid).expect("root can attach");
+    assert!(worker.is_in(&leaf.directory));
+    leaf.create(32 * MEBIBYTE).expect("another limit is written");
+}
+
 /// A pid can be somebody else's when it is written.
 #[test]
 fn who_is_in_a_leaf_by_mistake_goes_back() {

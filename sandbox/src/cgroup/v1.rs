@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cgroups_rs::fs::Controllers;
@@ -97,6 +98,7 @@ impl Slot {
             oom_file: "memory.oom_control",
             usage_file: "memory.usage_in_bytes",
             limit: limit_memory,
+            limited: Arc::default(),
         }
     }
 

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode};
@@ -193,6 +194,7 @@ impl Slot {
             oom_file: "memory.events.local",
             usage_file: "memory.current",
             limit: limit_memory,
+            limited: Arc::default(),
         }
     }
 
