@@ -302,6 +302,11 @@ impl Function {
         starts && counts.idle + counts.busy == 0
     }
 
+    /// Whether a worker is on its way.
+    pub(crate) fn expects_one(&self) -> bool {
+        self.pool.counts().starting > 0
+    }
+
     /// Why nobody will serve before further starts are made, if that is so.
     pub(crate) fn held_for(&self, now: u64) -> Option<&Arc<str>> {
         self.failing.as_ref().filter(|_| self.held_until > now && self.staff() == 0)

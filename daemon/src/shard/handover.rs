@@ -165,11 +165,13 @@ impl Shard {
                 continue;
             }
             if let Caller::Parcel(key) = caller {
-                // It has come here for a worker; on it goes only if there will be none.
+                // It has come here for a worker; on it goes only if none will come, those that are here being busy
+                // for who knows how long. Often it came for a worker that another request got first, while the one
+                // that was started for it where it came from is idle there, and has the last permit.
                 let entry = self.functions.get_mut(function);
-                let forsaken = entry.is_some_and(|entry| entry.staff() == 0 && !can_start(entry, self.now));
+                let in_vain = entry.is_some_and(|entry| !entry.expects_one() && !can_start(entry, self.now));
                 let tired = self.parcels.get_mut(key).is_none_or(|parcel| parcel.hands >= MAX_HANDS);
-                if !forsaken || tired {
+                if !in_vain || tired {
                     return;
                 }
             }

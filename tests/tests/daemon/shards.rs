@@ -220,3 +220,28 @@ fn provisioned_workers_are_dealt_out_and_found_by_all() {
     assert_eq!(now, there);
     daemon.stop();
 }
+
+/// A request that was handed over for a worker that another one got first goes on to where a worker is idle, and does not
+/// wait for a busy one: as many requests as there may be workers are served at the same time, each by its own.
+#[test]
+fn a_crowd_of_as_many_as_there_may_be_workers_is_served_at_once() {
+    let home = home();
+    let manifest = format!(
+        "timeout = \"20s\"\n[concurrency]\nprovisioned = 0\nmax = {CONNECTIONS}\nidle = \"2500ms\"\nunload = \"1h\""
+    );
+    home.add("probe", &own("probe"), &manifest);
+    let daemon = home.start();
+    for crowd in 0..4 {
+        // All have to be started, and shorter than a worker may be idle: none is given up for another shard's sake.
+        daemon.await_workers("probe", 0);
+        let mut connections = connect(&daemon);
+        for connection in &mut connections {
+            connection.send(get("/probe/sleep?2000"));
+        }
+        let mut pids: Vec<String> = connections.iter_mut().map(|c| c.receive().text().to_owned()).collect();
+        pids.sort();
+        pids.dedup();
+        assert_eq!(pids.len(), CONNECTIONS, "crowd {crowd}: one worker has served two in turn: {pids:?}");
+    }
+    daemon.stop();
+}
