@@ -28,7 +28,8 @@ mod userns;
 mod warden;
 
 pub use sys::{
-    cpu_time, descriptor_limit, eventfd, kill, monotonic_ns, random, ring, shut_down, shut_down_writing,
+    cpu_time, demote, descriptor_limit, eventfd, kill, may_restore, monotonic_ns, random, ring, shut_down,
+    shut_down_writing,
 };
 pub use warden::{
     Event, EventSink, FunctionKey, FunctionSpec, LoadFailure, Sandbox, SandboxConfig, StartTimes, Ticket,

@@ -122,6 +122,9 @@ pub const MAX_RETRY_AFTER: u32 = 60;
 pub const RECORDED_TARGET: usize = 256;
 /// So often the CPU clock of a worker that has work is read; the invocations that it had in between share what it says.
 pub const CPU_SAMPLE: Duration = Duration::from_millis(10);
+/// CPU time after which an invocation is a long one: from then on its worker runs only when no other of its function
+/// wants to. As much as most never use, and what one reading tells.
+pub const DEMOTE_AFTER: Duration = Duration::from_millis(10);
 /// The least time between two readings where an invocation is near its limit of CPU time: a tick of the timer wheel.
 pub const CPU_LIMIT_LOOK: Duration = Duration::from_millis(1);
 /// Records of invocations that wait to be read; what comes on top is counted and dropped.
@@ -393,6 +396,7 @@ const _: () = {
             && DEFAULT_UNLOAD.as_nanos() <= MAX_UNLOAD.as_nanos()
     );
     assert!(MIN_IDLE.as_nanos() <= DEFAULT_IDLE.as_nanos() && DEFAULT_IDLE.as_nanos() <= MAX_IDLE.as_nanos());
+    assert!(DEMOTE_AFTER.as_nanos() >= CPU_SAMPLE.as_nanos());
     assert!(CPU_LIMIT_LOOK.as_nanos() < CPU_SAMPLE.as_nanos());
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
     // Each function may have an old version, a new one, and one more that was overtaken.

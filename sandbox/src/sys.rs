@@ -496,6 +496,32 @@ pub fn cpu_time(pid: libc::pid_t, process: BorrowedFd<'_>) -> Option<u64> {
     (read && !has_ended(process)).then(|| used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64)
 }
 
+/// Has a process of one thread run when no other of its control group wants to (`SCHED_IDLE`), or again like all
+/// others. False if that could not be done, or the process has ended. The call goes by the pid: if the process has ended
+/// meanwhile, whoever has the pid now is as everybody is.
+pub fn demote(pid: libc::pid_t, process: BorrowedFd<'_>, demoted: bool) -> bool {
+    let set = |policy: c_int| {
+        let none = libc::sched_param { sched_priority: 0 };
+        // SAFETY: `none` outlives the call.
+        unsafe { libc::sched_setscheduler(pid, policy, &raw const none) == 0 }
+    };
+    if has_ended(process) {
+        return false;
+    }
+    let done = set(if demoted { libc::SCHED_IDLE } else { libc::SCHED_OTHER });
+    let ended = has_ended(process);
+    if done && demoted && ended {
+        set(libc::SCHED_OTHER);
+    }
+    done && !ended
+}
+
+/// Whether a process that was demoted may be restored: only root may, as a rule.
+pub fn may_restore() -> bool {
+    // SAFETY: takes no pointers and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds.
 pub fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

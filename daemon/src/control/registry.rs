@@ -270,6 +270,7 @@ impl Deployed {
             routes: routes.clone(),
             timeout: *timeout,
             cpu_limit: cpu_time.map(|time| CpuLimit { time, threads: grants.threads + 1 }),
+            threads: grants.threads,
             max_request: *max_request,
             max_response: *max_response,
             idempotent: self.manifest.idempotent,

@@ -284,10 +284,14 @@ impl Shard {
                 }
                 Some(live) => {
                     live.listed = false;
-                    let idle = live.killed_for.is_none() && live.meter.may_be_read(self.now);
+                    let idle = live.killed_for.is_none();
+                    let (id, demoted, due) = (live.id, live.demoted, live.meter.may_be_read(self.now));
                     self.busy.swap_remove(at);
-                    if let (true, Some(entry)) = (idle, self.functions.get_mut(function)) {
-                        entry.read_clock(slot, self.now);
+                    match self.functions.get_mut(function) {
+                        // It could not be restored, or has ended: another is started in its place.
+                        Some(entry) if idle && demoted => entry.end(id, self.now),
+                        Some(entry) if idle && due => entry.read_clock(slot, self.now),
+                        Some(_) | None => {}
                     }
                 }
                 None => {

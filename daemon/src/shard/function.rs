@@ -8,7 +8,7 @@ use std::time::Duration;
 use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
 use hairtrigger_sandbox::layers::{self, Layer};
 use hairtrigger_sandbox::limits::{
-    CHANNEL_DEPTH, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
+    CHANNEL_DEPTH, DEMOTE_AFTER, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
 };
 use hairtrigger_sandbox::{Ticket, Worker};
 
@@ -84,6 +84,8 @@ pub(crate) struct Live {
     pidfd: OwnedFd,
     /// Of its CPU time.
     pub(crate) meter: Meter,
+    /// It runs when no other worker of its function wants to: its first invocation is a long one.
+    pub(crate) demoted: bool,
     pub(crate) flights: VecDeque<Flight>,
     /// Why the shard has killed it.
     pub(crate) killed_for: Option<Outcome>,
@@ -182,6 +184,9 @@ impl Live {
         if let Some(flight) = &flight {
             self.meter.ends(flight.invocation, now);
         }
+        if self.demoted {
+            self.demoted = !hairtrigger_sandbox::demote(self.pid, self.pidfd.as_fd(), false);
+        }
         self.served = true;
         self.head_changed(now, timeout);
         (flight, lasted)
@@ -223,6 +228,9 @@ pub(crate) struct Function {
     pub(crate) idle_timer: bool,
     /// Who wants the times of every invocation, whatever the client asks for.
     records: Option<Arc<Records>>,
+    /// Whether a worker with a long invocation is demoted. Not where it has threads, of which each would have to be, and
+    /// would have to be restored; nor where it could not be restored.
+    demotes: bool,
     /// When its template was last loaded: monotonic, in nanoseconds.
     pub(crate) loaded_at: u64,
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
@@ -279,6 +287,7 @@ impl Function {
             demand: Demand::default(),
             idle_timer: false,
             records,
+            demotes: profile.threads == 0 && hairtrigger_sandbox::may_restore(),
             loaded_at: 0,
             service: 0,
             served: 0,
@@ -493,7 +502,7 @@ impl Function {
     }
 
     /// Kills a worker that has no work.
-    fn end(&mut self, id: WorkerId, now: u64) {
+    pub(crate) fn end(&mut self, id: WorkerId, now: u64) {
         self.drain(id);
         self.read_clock(id.slot, now);
         if let Some(live) = self.worker(id.slot) {
@@ -510,6 +519,10 @@ impl Function {
         let reading = hairtrigger_sandbox::cpu_time(live.pid, live.pidfd.as_fd());
         let Read { invocations, overhead } =
             live.meter.read(reading, now, |share| tell(self.records.as_ref(), share));
+        let is_long = live.meter.first_used() >= nanoseconds(DEMOTE_AFTER);
+        if is_long && !live.demoted && self.demotes {
+            live.demoted = hairtrigger_sandbox::demote(live.pid, live.pidfd.as_fd(), true);
+        }
         tally.cpu.add(invocations);
         tally.overhead.add(overhead);
     }
@@ -566,6 +579,7 @@ impl Function {
             pid,
             pidfd,
             meter: Meter::new(used, now, itemised, limit),
+            demoted: false,
             flights: VecDeque::with_capacity(8),
             killed_for: None,
             head_since: 0,

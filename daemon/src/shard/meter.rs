@@ -131,6 +131,11 @@ impl Meter {
         sample.min(self.first_since.saturating_add(soonest))
     }
 
+    /// What the first invocation has used, as far as was read, in nanoseconds.
+    pub(crate) fn first_used(&self) -> u64 {
+        if self.first_since == NEVER { 0 } else { self.first.cpu }
+    }
+
     /// The limit, if the first invocation has used more, as far as was read.
     pub(crate) fn exceeded(&self) -> Option<Duration> {
         let limit = self.limit?.time;

@@ -29,6 +29,8 @@ pub(crate) struct Profile {
     pub(crate) routes: Option<Arc<[Pattern]>>,
     pub(crate) timeout: Duration,
     pub(crate) cpu_limit: Option<CpuLimit>,
+    /// Threads that a worker may have beside its first.
+    pub(crate) threads: u32,
     pub(crate) max_request: u64,
     pub(crate) max_response: u64,
     /// Whether an invocation whose worker ends by chance may be tried once more.
@@ -54,6 +56,7 @@ impl Profile {
             routes: None,
             timeout: Duration::from_secs(1),
             cpu_limit: None,
+            threads: 0,
             max_request: 0,
             max_response: 0,
             idempotent: false,

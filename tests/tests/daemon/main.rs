@@ -30,6 +30,7 @@ mod clients;
 mod admission;
 mod capacity;
 mod deadline;
+mod demotion;
 mod fresh;
 mod idempotent;
 mod idle;
