@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -15,6 +18,8 @@ use crate::sys;
 pub(crate) enum Errand {
     /// Attach a worker to its leaf with this memory limit; one that cannot be attached is killed.
     Attach { pid: libc::pid_t, pidfd: OwnedFd, leaf: Leaf, memory: u64 },
+    /// Write into a function's `cpu.idle` what is wished by then.
+    Idle { file: PathBuf, wish: Arc<AtomicBool> },
     /// Remove the groups of a runner that is gone.
     Remove(Slot),
 }
@@ -48,6 +53,12 @@ fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
                 let Err(failure) = outcome else { continue };
                 trouble(format!("a worker was killed because its memory could not be limited: {failure}"));
                 let _ = sys::kill(pidfd.as_fd());
+            }
+            // Best effort: the group may be gone, and kernels before 5.15 have no such file. The wish is read here, so
+            // that the last of several errands writes the last wish, in whatever order they came.
+            Errand::Idle { file, wish } => {
+                let value = if wish.load(Ordering::SeqCst) { "1" } else { "0" };
+                let _ = std::fs::write(file, value);
             }
             Errand::Remove(slot) => {
                 if let Err(failure) = slot.remove() {

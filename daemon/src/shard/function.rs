@@ -10,7 +10,7 @@ use hairtrigger_sandbox::layers::{self, Layer};
 use hairtrigger_sandbox::limits::{
     CHANNEL_DEPTH, DEMOTE_AFTER, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
 };
-use hairtrigger_sandbox::{Ticket, Worker};
+use hairtrigger_sandbox::{Ticket, WardenHandle, Worker};
 
 use super::admission::{Pace, retry_after, whole_seconds};
 use super::body::Content;
@@ -231,6 +231,7 @@ pub(crate) struct Function {
     /// Whether a worker with a long invocation is demoted. Not where it has threads, of which each would have to be, and
     /// would have to be restored; nor where it could not be restored.
     demotes: bool,
+    warden: WardenHandle,
     /// When its template was last loaded: monotonic, in nanoseconds.
     pub(crate) loaded_at: u64,
     /// Moving average of how long an invocation keeps its worker, in nanoseconds, and of how many.
@@ -260,7 +261,12 @@ pub(crate) enum Dispatch {
 
 impl Function {
     /// A version that was begun, on the shard of this number; with who wants to know of each invocation.
-    pub(crate) fn new(version: Arc<Version>, shard: u16, records: Option<Arc<Records>>) -> Self {
+    pub(crate) fn new(
+        version: Arc<Version>,
+        shard: u16,
+        records: Option<Arc<Records>>,
+        warden: WardenHandle,
+    ) -> Self {
         let profile = version.profile.clone();
         let shape = Shape {
             provisioned: version.provisioned_on(shard),
@@ -288,6 +294,7 @@ impl Function {
             idle_timer: false,
             records,
             demotes: profile.threads == 0 && hairtrigger_sandbox::may_restore(),
+            warden,
             loaded_at: 0,
             service: 0,
             served: 0,
@@ -523,8 +530,33 @@ impl Function {
         if is_long && !live.demoted && self.demotes {
             live.demoted = hairtrigger_sandbox::demote(live.pid, live.pidfd.as_fd(), true);
         }
+        let demoted = live.demoted;
         tally.cpu.add(invocations);
         tally.overhead.add(overhead);
+        if demoted {
+            self.settle();
+        }
+    }
+
+    /// Settles whether all of the version's work is long, on all shards. To be called when a worker is demoted or
+    /// restored, and now and then while one is demoted.
+    fn settle(&self) {
+        let demoted = self.workers.iter().flatten().filter(|live| live.demoted).count();
+        self.version.stand_demoted(self.shard, demoted);
+        if self.version.settle_idle() {
+            self.tell_idle();
+        }
+    }
+
+    /// A worker has got work that is not long.
+    fn awake(&self) {
+        if self.version.awake() {
+            self.tell_idle();
+        }
+    }
+
+    fn tell_idle(&self) {
+        self.warden.idle(self.key, Arc::clone(&self.version.idle));
     }
 
     /// A worker is gone by itself, and takes what it used since its clock was read with it. What is known of those it had
@@ -603,6 +635,7 @@ impl Function {
         self.stand();
         let live = self.workers[usize::from(id.slot)].take()?;
         self.version.totals.of(self.shard).workers_ended.add(1);
+        self.settle();
         Some(live)
     }
 
@@ -658,6 +691,7 @@ impl Function {
         }
         live.has_one_more(caller, *id, now, timeout);
         self.stand();
+        self.awake();
         Dispatch::Posted { slot, wake: posted == Posted::MustWake, timed: request.timed }
     }
 
@@ -681,6 +715,7 @@ impl Function {
         // Until the body is written this version must not go.
         self.away += 1;
         self.stand();
+        self.awake();
         Some(Begun { worker, file, span })
     }
 
@@ -688,6 +723,10 @@ impl Function {
     /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
     pub(crate) fn served(&mut self, lasted: u64) {
         self.is_well();
+        // No worker is demoted, and now restored, for less.
+        if lasted >= nanoseconds(DEMOTE_AFTER) {
+            self.settle();
+        }
         self.served = self.served.saturating_add(1);
         // The first few are averaged alone: there was nothing before them.
         let weight = SERVICE_WEIGHT.min(self.served.into());

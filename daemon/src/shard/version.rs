@@ -93,6 +93,8 @@ pub(crate) struct Version {
     /// Of a function that has a rate; the same for versions that follow each other and have the same rate.
     gate: Option<Arc<Gate>>,
     standings: Box<[Standing]>,
+    /// Whether its processes are to run only where no other function's want to.
+    pub(crate) idle: Arc<AtomicBool>,
     /// What its function has used, this version and those before it.
     pub(crate) totals: Arc<Totals>,
 }
@@ -105,6 +107,8 @@ struct Standing {
     idle: AtomicU32,
     /// Starting or alive.
     workers: AtomicU32,
+    /// With a long invocation.
+    demoted: AtomicU32,
 }
 
 /// Why there is no permit.
@@ -139,6 +143,7 @@ impl Version {
             waiting: Waiting::default(),
             gate,
             standings,
+            idle: Arc::default(),
             totals,
         }
     }
@@ -271,6 +276,36 @@ impl Version {
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         standing.idle.store(narrow(idle), Ordering::Relaxed);
         standing.workers.store(narrow(workers), Ordering::Relaxed);
+    }
+
+    /// Says how many of a shard's workers have long invocations.
+    pub(crate) fn stand_demoted(&self, shard: u16, demoted: usize) {
+        if let Some(standing) = self.standings.get(usize::from(shard)) {
+            standing.demoted.store(u32::try_from(demoted).unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Settles whether all that its workers do, or are about to do, is long; true if that is another than before, which
+    /// the sandbox has to be told.
+    pub(crate) fn settle_idle(&self) -> bool {
+        let (mut long, mut other) = (0, 0);
+        for standing in &self.standings {
+            let demoted = standing.demoted.load(Ordering::Relaxed);
+            let working = standing
+                .workers
+                .load(Ordering::Relaxed)
+                .saturating_sub(standing.idle.load(Ordering::Relaxed));
+            long += demoted;
+            other += working.saturating_sub(demoted);
+        }
+        let idle = long > 0 && other == 0;
+        self.idle.swap(idle, Ordering::SeqCst) != idle
+    }
+
+    /// Somebody has work for it that is not long. True if the sandbox has to be told.
+    pub(crate) fn awake(&self) -> bool {
+        // Looked at first, which costs nothing: it is at every request.
+        self.idle.load(Ordering::Relaxed) && self.idle.swap(false, Ordering::SeqCst)
     }
 
     /// How the workers stand, shard by shard: all of them, and the idle ones.
@@ -418,6 +453,28 @@ mod tests {
         second.return_permit();
         first.return_permit();
         assert_eq!(host.take_up_to(9), 1, "one is kept");
+    }
+
+    #[test]
+    fn it_is_idle_while_all_its_work_is_long() {
+        let version = version(0, 0, 9, 2);
+        version.stand(0, 1, 2);
+        assert!(!version.settle_idle(), "nothing is long");
+        version.stand_demoted(0, 1);
+        assert!(version.settle_idle() && !version.settle_idle() && version.idle.load(Ordering::Relaxed));
+        version.stand(1, 0, 1);
+        assert!(
+            version.settle_idle() && !version.idle.load(Ordering::Relaxed),
+            "another shard has short work"
+        );
+        version.stand_demoted(1, 1);
+        assert!(version.settle_idle());
+        assert!(version.awake() && !version.awake(), "once");
+        version.stand_demoted(0, 0);
+        version.stand(0, 2, 2);
+        assert!(version.settle_idle(), "one that is idle is no matter");
+        version.stand_demoted(1, 0);
+        assert!(version.settle_idle() && !version.idle.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl Shard {
 
     /// A version was begun.
     pub(super) fn begin(&mut self, version: Arc<Version>) {
-        self.functions.insert(Function::new(version, self.number, self.records.clone()));
+        self.functions.insert(Function::new(version, self.number, self.records.clone(), self.warden.clone()));
     }
 
     /// A version serves no more requests than it has.

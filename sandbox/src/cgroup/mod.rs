@@ -184,6 +184,15 @@ impl Slot {
         }
     }
 
+    /// The file that says whether the kernel runs its processes only where no other group's want to.
+    pub(crate) fn idle_file(&self) -> PathBuf {
+        let group = match self {
+            Self::V1(slot) => slot.cpu_group(),
+            Self::V2(slot) => slot.cpu_group(),
+        };
+        group.join("cpu.idle")
+    }
+
     /// Removes the groups. Its processes must be gone, or be going.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
         let directories = match self {

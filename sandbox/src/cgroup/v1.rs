@@ -73,6 +73,10 @@ impl Slot {
         [&self.memory, &self.pids, &self.cpu].into_iter().chain(apart).cloned().collect()
     }
 
+    pub(super) fn cpu_group(&self) -> &Path {
+        &self.cpu
+    }
+
     pub(super) fn cpu_count(&self) -> Option<CpuCount> {
         let nanoseconds = |file: &Path| files::number_in(file).map(Duration::from_nanos);
         self.cpuacct.as_ref().map(|group| CpuCount { file: group.join("cpuacct.usage"), read: nanoseconds })

@@ -168,6 +168,10 @@ impl Slot {
         [self.directory.clone()]
     }
 
+    pub(super) fn cpu_group(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn cpu_count(&self) -> CpuCount {
         let microseconds = |file: &Path| files::counter_in(file, "usage_usec").map(Duration::from_micros);
         CpuCount { file: self.directory.join("cpu.stat"), read: microseconds }

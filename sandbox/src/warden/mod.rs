@@ -281,6 +281,7 @@ pub(crate) enum Command {
         slot: Option<Slot>,
     },
     WantWorker(Ticket, std::time::Instant),
+    Idle(FunctionKey, Arc<AtomicBool>),
     Unload(FunctionKey),
     Trouble(String),
     Stop,
@@ -338,6 +339,12 @@ impl WardenHandle {
     /// Wants a worker; answered by `WorkerReady` or `WorkerGone` with the same ticket.
     pub fn want_worker(&self, ticket: Ticket) {
         self.0.send(Command::WantWorker(ticket, std::time::Instant::now()));
+    }
+
+    /// Whether a function's processes are to run only where no other function's want to has changed, to what `wish`
+    /// says by the time that it is done. Nothing comes of it where there are no groups.
+    pub fn idle(&self, function: FunctionKey, wish: Arc<AtomicBool>) {
+        self.0.send(Command::Idle(function, wish));
     }
 }
 

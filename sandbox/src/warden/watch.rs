@@ -202,6 +202,12 @@ impl Watch {
                     }
                 }
             }
+            Command::Idle(function, wish) => {
+                let template = self.by_function.get(&function).and_then(|number| self.templates.get(number));
+                if let Some(slot) = template.and_then(|template| template.slot.as_ref()) {
+                    let _ = self.errands.send(Errand::Idle { file: slot.idle_file(), wish });
+                }
+            }
             Command::Unload(function) => {
                 let number = self.by_function.get(&function);
                 if let Some(template) = number.and_then(|number| self.templates.get_mut(number)) {

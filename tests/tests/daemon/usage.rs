@@ -252,7 +252,7 @@ fn a_client_that_leaves_is_counted_and_what_it_had_done_is_billed() {
     home.add("probe", &own("probe"), "");
     let daemon = home.start();
     let mut leaves = daemon.connect();
-    leaves.send([get("/probe/fine"), get("/probe/burn?300")].concat());
+    leaves.send([get("/probe/fine"), get("/probe/use?1000")].concat());
     eventually("the first is answered", || {
         (usage(&home, "probe")["outcomes"]["completed"] == 1).then_some(())
     });
@@ -261,7 +261,6 @@ fn a_client_that_leaves_is_counted_and_what_it_had_done_is_billed() {
     eventually("it is counted and billed", || {
         let used = usage(&home, "probe");
         let left = used["outcomes"]["client_gone"] == 1;
-        // It had a core, or a part of one.
         (left && number(&used["cpu_us"]) > 20_000).then_some(())
     });
     daemon.stop();
