@@ -363,7 +363,7 @@ mod tests {
         let mut crowd = crowd();
         crowd.requests[7].served = None;
         let svg = Picture::of(&crowd, 1000, "").expect("not empty").svg();
-        assert!(svg.contains(">1,000 requests at once<") && !svg.contains("<circle"), "{svg}");
+        assert!(svg.contains(">1,000 requests at once<") && !svg.contains("r=\"5\""), "{svg}");
     }
 
     #[test]
