@@ -157,11 +157,10 @@ impl Shard {
         self.answer_and_finish(key, 408, "request_timeout", &sentence);
     }
 
-    /// The daemon ends, and does not wait for the rest of a head.
+    /// The daemon ends, and does not wait for the rest of a head, or for an answer of the control thread's.
     pub(super) fn answer_cut_off(&mut self, key: Key) {
         let outcome = Outcome::ShuttingDown { begun: false };
-        let sentence =
-            "The daemon is shutting down and did not wait for the rest of the request; send it again.";
+        let sentence = "The daemon is shutting down and has no more time for this request; send it again.";
         self.answer_and_finish(key, outcome.status(), outcome.label(), sentence);
     }
 

@@ -90,11 +90,13 @@ impl Shard {
         }
         let mut cut = CutOff { invocations: self.forsaken(), connections: 0 };
         for key in self.connections.keys() {
-            let Some(phase) = self.connections.get_mut(key).map(|connection| connection.phase) else {
-                continue;
-            };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let (phase, exchange) = (connection.phase, connection.exchange);
+            // The operator's requests are no function's.
+            let of_function =
+                exchange.is_some_and(|exchange| self.functions.name(exchange.function).is_some());
             match phase {
-                Phase::Queued | Phase::Posting | Phase::Invoked => {
+                Phase::Queued | Phase::Posting | Phase::Invoked if of_function => {
                     cut.invocations += 1;
                     self.answer_outcome(key, &Outcome::ShuttingDown { begun: phase == Phase::Invoked }, true);
                 }
@@ -102,7 +104,7 @@ impl Shard {
                     cut.connections += 1;
                     self.answer_outcome(key, &Outcome::ShuttingDown { begun: false }, false);
                 }
-                Phase::Head => {
+                Phase::Head | Phase::Queued | Phase::Posting | Phase::Invoked => {
                     cut.connections += 1;
                     self.answer_cut_off(key);
                 }

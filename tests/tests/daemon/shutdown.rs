@@ -67,7 +67,7 @@ fn what_takes_longer_than_the_drain_is_cut_off_and_told_so() {
             assert_cut(&mut body, NOT_RUN);
             let answer = head.receive();
             let sentence =
-                "The daemon is shutting down and did not wait for the rest of the request; send it again.";
+                "The daemon is shutting down and has no more time for this request; send it again.";
             assert_eq!((answer.status, answer.json()["message"].as_str()), (503, Some(sentence)));
             head.assert_closed();
             let said = daemon.await_line(|line| line.starts_with("cut off "));
