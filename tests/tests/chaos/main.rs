@@ -132,7 +132,7 @@ fn each_request_has_one_right_or_honest_answer_whatever_happens() {
     daemon.stop();
 }
 
-/// Under load, too, everything that is under way is finished.
+/// Under load, too, nobody is told that there is no time for him, and no answer ends in its middle.
 #[test]
 fn a_daemon_told_to_end_under_load_cuts_nothing_short() {
     let mut random = Random::new(seed());
