@@ -217,9 +217,10 @@ pub const GROW_AFTER: Duration = Duration::from_millis(1);
 pub const DEMAND_WINDOW: Duration = Duration::from_millis(20);
 /// After so many windows without a look, what was known of arrivals counts half.
 pub const DEMAND_FADE: u64 = 4;
-/// For so long a function that wanted a worker and got none, for want of room on the host, comes before those that have
-/// more; it asks again all the time as long as it wants one.
-pub const LACK_EXPIRES: Duration = Duration::from_millis(20);
+/// A worker that has been idle for so long is not needed as much as by a function that wants one, whoever has more.
+pub const AT_REST: Duration = Duration::from_millis(100);
+/// A shard that wants workers which it has no grant for asks again after so long: others may have come to rest.
+pub const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// Requests wait in a busy worker's channel, behind the one under way, for about this long at most.
 pub const WAIT_IN_CHANNEL: Duration = Duration::from_millis(1);
 /// A worker that ends earlier than this after its start, without having served, counts as stillborn.

@@ -122,6 +122,10 @@ impl Control<'_> {
                 }
                 Some((shard, report)) = reports.recv() => match report {
                     FromShard::Retired { function } => self.versions.retired(function),
+                    FromShard::Wants { function, count } => self.versions.shard_wants(function, shard, count),
+                    FromShard::Returns { function, count } => {
+                        self.versions.shard_returns(function, shard, count);
+                    }
                     FromShard::Quiet { function } => self.quiet(function, &nap),
                     FromShard::Dozes { function, round, agreed } => {
                         if let Some(after) = self.versions.dozes(function, round, agreed, Instant::now()) {
@@ -216,6 +220,12 @@ impl Control<'_> {
                 Effect::Retire(function) => self.tell_all(|| ToShard::Retire { function }),
                 Effect::Doze(function, round) => self.tell_all(|| ToShard::Doze { function, round }),
                 Effect::Wake(function) => self.tell_all(|| ToShard::Wake { function }),
+                Effect::Grant(function, shard, count) => {
+                    self.shards[usize::from(shard)].tell(ToShard::Grant { function, count });
+                }
+                Effect::GiveUp(function, shard) => {
+                    self.shards[usize::from(shard)].tell(ToShard::GiveUp { function });
+                }
                 Effect::Unload(function) => self.sandbox.unload(function),
                 Effect::Forget(function) => self.holds.forget(function),
                 Effect::Say(sentence) => self.log.event(sentence),

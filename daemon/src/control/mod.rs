@@ -13,6 +13,7 @@ mod output;
 pub(crate) mod registry;
 mod reload;
 mod report;
+mod room;
 mod sink;
 mod state;
 mod usage;
@@ -151,6 +152,7 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
             report: Report::new(number, report.clone()),
             warden: sandbox.handle(),
             local_only,
+            bounded: config.max_workers.is_some(),
             timeouts: config.timeouts,
             records: records.clone(),
             pulse: Arc::clone(&pulses[usize::from(number)]),

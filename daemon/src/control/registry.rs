@@ -275,7 +275,6 @@ impl Deployed {
             max_response: *max_response,
             idempotent: self.manifest.idempotent,
             provisioned: u16::try_from(concurrency.provisioned).unwrap_or(u16::MAX),
-            reserved: u16::try_from(concurrency.reserved).unwrap_or(u16::MAX),
             max: u16::try_from(concurrency.max).unwrap_or(u16::MAX),
             queue: concurrency.queue,
             rate: concurrency.rate,

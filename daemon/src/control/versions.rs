@@ -13,19 +13,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hairtrigger_sandbox::FunctionSpec;
 use hairtrigger_sandbox::cgroup::CpuCount;
 use hairtrigger_sandbox::grants::Grants;
 use hairtrigger_sandbox::limits::{
-    DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
+    AT_REST, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
     MAX_STILLBORN, MAX_VERSIONS,
 };
+use hairtrigger_sandbox::{FunctionSpec, monotonic_ns};
 use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
+use super::room::{Promise, Room, Say, Staff};
 use super::usage::{Usages, View};
-use crate::shard::host::Host;
+use crate::shard::nanoseconds;
 use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
 use sleep::Sleep;
@@ -50,6 +51,10 @@ pub(super) enum Effect {
     Doze(u32, u32),
     /// Tell every shard that it does not.
     Wake(u32),
+    /// Tell a shard that it may start so many workers of a version.
+    Grant(u32, u16, u32),
+    /// Tell a shard to end a worker of a version.
+    GiveUp(u32, u16),
     /// End a version's template.
     Unload(u32),
     /// Nothing is left of a version.
@@ -116,9 +121,9 @@ pub(super) struct Versions {
     shards: u16,
     /// Descriptors that this process may have.
     descriptors: usize,
-    /// Most workers of all versions together, and what they share of them.
+    /// Most workers of all versions together, and who has how many of them.
     max_workers: Option<u32>,
-    host: Arc<Host>,
+    room: Option<Room>,
     entries: BTreeMap<u32, Entry>,
     present: BTreeMap<String, u32>,
     coming: BTreeMap<String, u32>,
@@ -138,7 +143,7 @@ impl Versions {
             shards,
             descriptors,
             max_workers,
-            host: Arc::new(Host::new(max_workers)),
+            room: max_workers.map(|most| Room::new(most, shards)),
             entries: BTreeMap::new(),
             present: BTreeMap::new(),
             coming: BTreeMap::new(),
@@ -276,8 +281,8 @@ impl Versions {
     /// if there is none that serves. To be called after [`Versions::objection`].
     pub(super) fn begin(&mut self, deployed: Arc<Deployed>, uid: u32, done: Option<Done>) {
         let name = deployed.manifest.name.clone();
-        let (host, totals) = (Arc::clone(&self.host), self.usages.of(&name, self.shards));
-        let mut version = Version::new(self.free_key(), deployed.profile(), self.shards, host, totals);
+        let totals = self.usages.of(&name, self.shards);
+        let mut version = Version::new(self.free_key(), deployed.profile(), self.shards, totals);
         for before in [self.present.get(&name), self.coming.get(&name)].into_iter().flatten() {
             if let Some(entry) = self.entries.get(before) {
                 version = version.after(&entry.version);
@@ -306,6 +311,11 @@ impl Versions {
             failure: None,
             done,
         };
+        if let Some(room) = &mut self.room {
+            let concurrency = &entry.deployed.manifest.concurrency;
+            let reserved = concurrency.reserved;
+            room.begin(key, &name, Promise { reserved, floor: reserved.max(concurrency.provisioned) });
+        }
         self.entries.insert(key, entry);
         self.effects.push(Effect::Begin(version));
         self.load(key);
@@ -487,6 +497,36 @@ impl Versions {
         }
     }
 
+    /// A shard wants so many workers of a version beyond those that it has.
+    pub(super) fn shard_wants(&mut self, key: u32, shard: u16, count: u32) {
+        self.change_room(|room| room.wants(key, shard, count));
+    }
+
+    /// So many of a shard's workers of a version are gone, or were not needed.
+    pub(super) fn shard_returns(&mut self, key: u32, shard: u16, count: u32) {
+        self.change_room(|room| room.returns(key, shard, count));
+    }
+
+    /// Writes something into the book of all workers, if there is one, and does what follows.
+    fn change_room(&mut self, change: impl FnOnce(&mut Room)) {
+        let Self { room, entries, effects, .. } = self;
+        let Some(room) = room else { return };
+        change(room);
+        let now = monotonic_ns();
+        let staffs = |key: u32| {
+            let Some(Entry { version, .. }) = entries.get(&key) else { return Vec::new() };
+            let staff = |((workers, idle), since)| {
+                let rested = idle > 0 && now.saturating_sub(since) >= nanoseconds(AT_REST);
+                Staff { workers, idle, rested }
+            };
+            version.standings().zip(version.idle_since()).map(staff).collect()
+        };
+        effects.extend(room.settle(staffs).into_iter().map(|say| match say {
+            Say::Grant { key, shard, count } => Effect::Grant(key, shard, count),
+            Say::GiveUp { key, shard } => Effect::GiveUp(key, shard),
+        }));
+    }
+
     // ---- steps -----------------------------------------------------------------------------------
 
     fn load(&mut self, key: u32) {
@@ -602,11 +642,13 @@ impl Versions {
             let _ = done.send(Err(NotReplaced { reason, kept: false }));
         }
         self.effects.push(Effect::Retire(key));
+        self.change_room(|room| room.retire(key));
     }
 
     fn forget(&mut self, key: u32) {
         self.entries.remove(&key);
         self.effects.push(Effect::Forget(key));
+        self.change_room(|room| room.forget(key));
         if self.connections_each() != self.most_connections {
             self.route_anew();
         }

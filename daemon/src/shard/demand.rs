@@ -10,6 +10,8 @@ pub(crate) struct Demand {
     /// When the window began, and what has come since.
     since: u64,
     arrivals: u32,
+    /// What came in the window before it.
+    seen: u32,
     /// Arrivals a second as the windows before it tell: rises at once, and fades.
     rate: u64,
 }
@@ -28,7 +30,12 @@ impl Demand {
         let lasted = now.saturating_sub(self.since).max(1);
         let seen = u64::from(self.arrivals) * SECOND / lasted;
         self.rate = seen.max(self.faded(now));
-        (self.since, self.arrivals) = (now, 0);
+        (self.since, self.seen, self.arrivals) = (now, self.arrivals, 0);
+    }
+
+    /// How many came in the last window.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen as usize
     }
 
     /// The rate as far as it can still be believed: what was seen before a pause says ever less.
@@ -107,7 +114,7 @@ mod tests {
 
         #[test]
         fn no_numbers_are_too_large(arrivals in any::<u32>(), now in any::<u64>(), time in any::<u64>()) {
-            let mut demand = Demand { since: 0, arrivals, rate: u64::MAX };
+            let mut demand = Demand { since: 0, arrivals, seen: 0, rate: u64::MAX };
             let _ = demand.at_once(now, time);
             let _ = demand.arrived(now);
             demand.look(now);

@@ -25,7 +25,7 @@ use super::record::{Records, Start, Told};
 use super::reply::InvocationId;
 use super::request::Request;
 use super::ring::Key;
-use super::version::{NoPermit, Profile, Version};
+use super::version::{Profile, Version};
 use super::wheel::TimerId;
 use crate::outcome::{Lack, Limit, Outcome};
 
@@ -193,6 +193,20 @@ impl Live {
     }
 }
 
+/// Workers that a shard may start, and those that it has to end, where the control thread sees to it that all functions
+/// together have no more than they may.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    /// Granted, and not started yet.
+    pub(crate) unused: u32,
+    /// What the control thread was told last that is wanted.
+    pub(crate) asked: u32,
+    /// Workers that were asked back and are not gone. Whichever goes counts, for whatever reason.
+    owed: u32,
+    /// Workers that are gone, of which the control thread has to be told.
+    pub(crate) gone: u32,
+}
+
 /// One version of one function.
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -224,6 +238,8 @@ pub(crate) struct Function {
     pub(crate) failing: Option<Arc<str>>,
     pub(crate) growth_timer: bool,
     demand: Demand,
+    /// Where workers are started by grants alone.
+    pub(crate) grants: Option<Grants>,
     /// Whether there is an alarm for workers without work.
     pub(crate) idle_timer: bool,
     /// Who wants the times of every invocation, whatever the client asks for.
@@ -266,6 +282,7 @@ impl Function {
         shard: u16,
         records: Option<Arc<Records>>,
         warden: WardenHandle,
+        bounded: bool,
     ) -> Self {
         let profile = version.profile.clone();
         let shape = Shape {
@@ -291,6 +308,7 @@ impl Function {
             failing: None,
             growth_timer: false,
             demand: Demand::default(),
+            grants: bounded.then(Grants::default),
             idle_timer: false,
             records,
             demotes: profile.threads == 0 && hairtrigger_sandbox::may_restore(),
@@ -383,6 +401,10 @@ impl Function {
 
     /// Tells the other shards how it stands. To be called after each change in the pool.
     fn stand(&self) {
+        if self.grants.is_some() {
+            let since = self.pool.longest_idle().map_or(u64::MAX, |(_, since)| since);
+            self.version.stand_idle_since(self.shard, since);
+        }
         self.version.stand(self.shard, self.pool.counts().idle, self.staff());
     }
 
@@ -403,11 +425,19 @@ impl Function {
     /// How many workers invocations want that come as they did of late. Where each worker serves one, that is how many go
     /// while another is on its way.
     fn expected(&self, now: u64) -> usize {
-        match self.profile.fresh {
-            true => self.demand.at_once(now, self.start),
-            false if self.served < ENOUGH_SERVED => 0,
-            false => self.demand.at_once(now, self.service),
+        if self.retiring {
+            return 0;
         }
+        if self.profile.fresh {
+            return self.demand.at_once(now, self.start);
+        }
+        if self.served < ENOUGH_SERVED {
+            return 0;
+        }
+        // What takes long is under way already: then a window that happens to be full says little of how many will be.
+        let busy = self.pool.counts().busy;
+        let chance = self.demand.seen().max(busy / 4 + 1);
+        self.demand.at_once(now, self.service).min(busy + chance)
     }
 
     /// Whether an invocation that finds no worker is sure to wait for longer than the start of one is put off.
@@ -415,17 +445,24 @@ impl Function {
         self.profile.fresh || (self.served >= ENOUGH_SERVED && self.service > nanoseconds(GROW_AFTER))
     }
 
-    /// Reserves a slot for one more worker, unless there are as many as there may be: here, on all shards together, or of
-    /// all functions.
-    pub(crate) fn start(&mut self, now: u64) -> Result<WorkerId, NoPermit> {
-        self.version.take_permit(now)?;
+    /// Reserves a slot for one more worker; `None` if there are as many as there may be, here or on all shards
+    /// together.
+    pub(crate) fn start(&mut self, now: u64) -> Option<WorkerId> {
+        if !self.version.take_permit() {
+            return None;
+        }
         let id = self.pool.start();
         match id {
             Some(id) => self.asked[usize::from(id.slot)] = now,
             None => self.version.return_permit(),
         }
         self.stand();
-        id.ok_or(NoPermit::Function)
+        id
+    }
+
+    /// Whether a worker could be started just now, as far as others leave room for it.
+    pub(crate) fn may_start(&self) -> bool {
+        self.version.has_permit() && self.grants.as_ref().is_none_or(|grants| grants.unused > 0)
     }
 
     /// An invocation was handed over to another shard at `now`. True if that has become a habit, so that a
@@ -446,7 +483,9 @@ impl Function {
     /// The worker has done with one of its invocations. True if it serves no more, and is to be ended.
     #[must_use]
     pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
-        if self.profile.fresh || self.version.yields(now) {
+        let owed =
+            self.grants.as_ref().is_some_and(|grants| grants.owed as usize > self.pool.counts().draining);
+        if self.profile.fresh || owed {
             self.pool.drain(id);
         }
         self.pool.release(id, now);
@@ -486,7 +525,8 @@ impl Function {
     /// them, if there may.
     pub(crate) fn reap(&mut self, now: u64) -> Option<u64> {
         let patience = nanoseconds(self.profile.idle);
-        while self.pool.surplus() > 0 {
+        // Those that are expected to be wanted would only be started anew.
+        while self.pool.surplus(self.expected(now)) > 0 {
             // If all are busy, none of them can be due earlier.
             let due = self.pool.longest_idle().map_or(now, |(_, since)| since) + patience;
             let Some((id, _)) = self.pool.longest_idle().filter(|_| due <= now) else { return Some(due) };
@@ -495,14 +535,9 @@ impl Function {
         None
     }
 
-    /// Since when the worker has been idle that has been so for longest, if it is not kept warm.
-    pub(crate) fn spare(&self) -> Option<u64> {
-        let (_, since) = self.pool.longest_idle()?;
-        (self.pool.surplus() > 0).then_some(since)
-    }
-
-    /// Ends the worker that [`Function::spare`] tells of.
-    pub(crate) fn end_spare(&mut self, now: u64) {
+    /// Ends a worker for the sake of another function: one that has no work, else the next that has come to the end of it.
+    pub(crate) fn give_up(&mut self, now: u64) {
+        self.grants.iter_mut().for_each(|grants| grants.owed += 1);
         if let Some((id, _)) = self.pool.longest_idle() {
             self.end(id, now);
         }
@@ -632,6 +667,10 @@ impl Function {
         let id = WorkerId { slot: ticket.slot, generation: ticket.generation };
         self.pool.gone(id)?;
         self.version.return_permit();
+        if let Some(grants) = &mut self.grants {
+            grants.owed = grants.owed.saturating_sub(1);
+            grants.gone += 1;
+        }
         self.stand();
         let live = self.workers[usize::from(id.slot)].take()?;
         self.version.totals.of(self.shard).workers_ended.add(1);
@@ -770,11 +809,6 @@ impl Functions {
 
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Function> {
         self.0.get_mut(key as usize)?.function.as_deref_mut()
-    }
-
-    /// All versions that there are.
-    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Function> {
-        self.0.iter_mut().filter_map(|place| place.function.as_deref_mut())
     }
 
     /// The function's name, also after the version was removed.

@@ -380,7 +380,7 @@ impl Shard {
 
 /// Whether this shard may start a worker of a function now.
 fn can_start(entry: &Function, now: u64) -> bool {
-    entry.held_until <= now && entry.version.has_room()
+    entry.held_until <= now && entry.may_start()
 }
 
 /// How long an invocation that began to wait at `since` may wait, as a moment: as long as it may take. Where that is

@@ -66,10 +66,18 @@ pub(crate) enum ToShard {
         /// Which.
         function: u32,
     },
-    /// The host may have room for one more worker of any function.
-    Room,
-    /// A function wants a worker, and the host has no room: end one that has no work, if there is such a one here.
-    MakeRoom,
+    /// So many workers that were asked for may be started.
+    Grant {
+        /// Of which version.
+        function: u32,
+        /// How many.
+        count: u32,
+    },
+    /// A worker of this version is to end, for the sake of another function, as soon as it has nothing more to do.
+    GiveUp {
+        /// Of which version.
+        function: u32,
+    },
     /// A worker is there.
     WorkerReady {
         /// For whom.
@@ -109,6 +117,21 @@ pub(crate) enum FromShard {
     Retired {
         /// Which.
         function: u32,
+    },
+    /// Where `max_workers` bounds all functions together: this shard wants so many workers of a version beyond those that it
+    /// has.
+    Wants {
+        /// Which.
+        function: u32,
+        /// How many.
+        count: u32,
+    },
+    /// So many workers of a version are gone, or were granted and not needed.
+    Returns {
+        /// Which.
+        function: u32,
+        /// How many.
+        count: u32,
     },
     /// The last of a version's workers on this shard is gone, and nobody waits for one.
     Quiet {

@@ -15,7 +15,6 @@ pub(crate) mod route;
 
 pub(crate) mod admission;
 pub(crate) mod function;
-pub(crate) mod host;
 pub(crate) mod meter;
 pub(crate) mod pool;
 mod queue;
@@ -97,6 +96,8 @@ pub(crate) struct ShardConfig {
     pub(crate) warden: WardenHandle,
     /// Of the connections through [`Door::Tcp`], only requests whose Host names this machine are served.
     pub(crate) local_only: bool,
+    /// Workers are started only by a grant of the control thread's: `max_workers` bounds all functions together.
+    pub(crate) bounded: bool,
     pub(crate) timeouts: Timeouts,
     /// Who wants to know of each invocation.
     pub(crate) records: Option<Arc<Records>>,
@@ -205,6 +206,7 @@ pub(crate) struct Shard {
     inbox_count: Box<u64>,
     report: Report,
     local_only: bool,
+    bounded: bool,
     timeouts: Timeouts,
     records: Option<Arc<Records>>,
     pulse: Arc<Pulse>,
@@ -260,6 +262,7 @@ impl Shard {
             inbox_count: Box::new(0),
             report: config.report,
             local_only: config.local_only,
+            bounded: config.bounded,
             timeouts: config.timeouts,
             records: config.records,
             pulse: config.pulse,
@@ -402,10 +405,8 @@ impl Shard {
             ToShard::Begin(version) => self.begin(version),
             ToShard::Loaded { function } => self.loaded(function),
             ToShard::Permit { function } => self.want_workers(function),
-            ToShard::Room => self.use_room(),
-            ToShard::MakeRoom => {
-                self.make_room(None);
-            }
+            ToShard::Grant { function, count } => self.granted(function, count),
+            ToShard::GiveUp { function } => self.give_up(function),
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
             ToShard::TemplateGone { function } => {
                 if let Some(function) = self.functions.get_mut(function) {
@@ -507,7 +508,7 @@ fn hex(mut value: u64, digits: &mut [u8]) {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -281,9 +281,9 @@ impl Pool {
         for_floor.max(for_queue).min(vacant)
     }
 
-    /// Workers beyond those that are kept warm.
-    pub(crate) fn surplus(&self) -> usize {
-        self.ready_for_more().saturating_sub(self.shape.provisioned.into())
+    /// Workers beyond those that are kept warm, or wanted by those `expected` to come.
+    pub(crate) fn surplus(&self, expected: usize) -> usize {
+        self.ready_for_more().saturating_sub(expected.max(self.shape.provisioned.into()))
     }
 
     /// Workers that will serve invocations which have not come yet.

@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::admission::{Gate, Rate};
 use super::exchange::Exchange;
-use super::host::Host;
 use super::meter::CpuLimit;
 use super::route::{Pattern, Router};
 use super::totals::Totals;
@@ -36,8 +35,6 @@ pub(crate) struct Profile {
     /// Whether an invocation whose worker ends by chance may be tried once more.
     pub(crate) idempotent: bool,
     pub(crate) provisioned: u16,
-    /// Workers that the host keeps free for it.
-    pub(crate) reserved: u16,
     pub(crate) max: u16,
     pub(crate) queue: u32,
     pub(crate) rate: Option<Rate>,
@@ -61,7 +58,6 @@ impl Profile {
             max_response: 0,
             idempotent: false,
             provisioned: 0,
-            reserved: 0,
             max: 1,
             queue: 1,
             rate: None,
@@ -82,11 +78,8 @@ pub(crate) struct Version {
     /// Its number, also the sandbox's; unique among the versions of which anything is left.
     pub(crate) key: u32,
     pub(crate) profile: Profile,
-    host: Arc<Host>,
     /// Workers that are starting or alive, on all shards: at most the profile's `max`.
     permits: AtomicU32,
-    /// Of the host's workers, those that it has and does not use: at most the profile's `reserved`.
-    purse: AtomicU32,
     /// Whether a shard went without a permit that it wanted, and has not been told since that there is one.
     short: AtomicBool,
     waiting: Waiting,
@@ -109,15 +102,8 @@ struct Standing {
     workers: AtomicU32,
     /// With a long invocation.
     demoted: AtomicU32,
-}
-
-/// Why there is no permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPermit {
-    /// The function has as many workers as it may.
-    Function,
-    /// All functions together have.
-    Host,
+    /// Since when one of the idle is so: monotonic, in nanoseconds. Only where functions share a number of workers.
+    idle_since: AtomicU64,
 }
 
 /// How many wait for a worker, on all shards together. Lines of its own: only who waits writes here, and whoever is
@@ -127,18 +113,14 @@ pub(crate) enum NoPermit {
 struct Waiting(AtomicU32);
 
 impl Version {
-    /// A version without workers, for so many shards. What it reserves of the host is its own from now on, as far as it is
-    /// free; what is missing follows as its workers end.
-    pub(crate) fn new(key: u32, profile: Profile, shards: u16, host: Arc<Host>, totals: Arc<Totals>) -> Self {
+    /// A version without workers, for so many shards.
+    pub(crate) fn new(key: u32, profile: Profile, shards: u16, totals: Arc<Totals>) -> Self {
         let standings = (0..shards).map(|_| Standing::default()).collect();
-        let purse = AtomicU32::new(host.take_up_to(profile.reserved.into()));
         let gate = profile.rate.map(|rate| Arc::new(Gate::new(rate)));
         Self {
             key,
             profile,
-            host,
             permits: AtomicU32::new(0),
-            purse,
             short: AtomicBool::new(false),
             waiting: Waiting::default(),
             gate,
@@ -148,10 +130,10 @@ impl Version {
         }
     }
 
-    /// One that nothing was before, alone on a host without a bound.
+    /// One that nothing was before.
     #[cfg(test)]
     pub(crate) fn alone(key: u32, profile: Profile, shards: u16) -> Self {
-        Self::new(key, profile, shards, Arc::new(Host::new(None)), Arc::new(Totals::new(shards)))
+        Self::new(key, profile, shards, Arc::new(Totals::new(shards)))
     }
 
     /// The same, in the place of another: if it has the same rate, what that has let in counts for this one as well.
@@ -178,43 +160,18 @@ impl Version {
         all / shards + u16::from(place < all % shards)
     }
 
-    /// Takes a permit for one more worker, unless there are as many as there may be, of this function or of all. Whoever
-    /// gives one back then is told to say so.
-    pub(crate) fn take_permit(&self, now: u64) -> Result<(), NoPermit> {
+    /// Takes a permit for one more worker; false if there are as many as there may be. Whoever gives one back then
+    /// is told to say so.
+    pub(crate) fn take_permit(&self) -> bool {
         let most = u32::from(self.profile.max);
         let more = |taken: u32| (taken < most).then(|| taken + 1);
-        let take = || self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        let has = take().or_else(|_| {
-            self.short.store(true, Ordering::SeqCst);
-            // One that was given back in between, by somebody who did not see that yet.
-            take()
-        });
-        let has = has.map_err(|_| NoPermit::Function)?;
-        if !self.host.is_bounded() || self.take_own() || self.host.take(has, now) {
-            return Ok(());
+        let take = || self.permits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        if take() {
+            return true;
         }
-        self.permits.fetch_sub(1, Ordering::SeqCst);
-        Err(NoPermit::Host)
-    }
-
-    /// Takes one of those that are reserved.
-    fn take_own(&self) -> bool {
-        let one_less = |own: u32| own.checked_sub(1);
-        self.purse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
-    }
-
-    /// Whether one of its workers is to end once it has done what it holds, for the sake of a function that has fewer.
-    pub(crate) fn yields(&self, now: u64) -> bool {
-        if !self.host.is_bounded() {
-            return false;
-        }
-        let has = self.permits.load(Ordering::Relaxed);
-        has > u32::from(self.profile.reserved.max(self.profile.provisioned)) && self.host.asks_back(has, now)
-    }
-
-    /// Whether some function has to be told that the host may have a worker. To be asked when a permit was returned.
-    pub(crate) fn tells_of_room(&self) -> bool {
-        self.host.tells()
+        self.short.store(true, Ordering::SeqCst);
+        // One that was given back in between, by somebody who did not see that yet.
+        take()
     }
 
     /// Whether there is a permit, and a shard that wants it has to be told. To be asked when one was returned: the
@@ -223,25 +180,13 @@ impl Version {
         self.has_permit() && self.short.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether one more worker could be started just now, as far as others have left room for it.
-    pub(crate) fn has_room(&self) -> bool {
-        self.has_permit() && (self.purse.load(Ordering::SeqCst) > 0 || self.host.has_room())
-    }
-
-    /// Whether a permit of the function's could be had just now.
-    fn has_permit(&self) -> bool {
+    /// Whether a permit could be had just now.
+    pub(crate) fn has_permit(&self) -> bool {
         self.permits.load(Ordering::SeqCst) < u32::from(self.profile.max)
     }
 
     /// Gives the permit of a worker back that is gone.
     pub(crate) fn return_permit(&self) {
-        if self.host.is_bounded() {
-            let reserved = u32::from(self.profile.reserved);
-            let one_more = |own: u32| (own < reserved).then(|| own + 1);
-            if self.purse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_err() {
-                self.host.give(1);
-            }
-        }
         let before = self.permits.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "each permit is returned once");
     }
@@ -276,6 +221,13 @@ impl Version {
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         standing.idle.store(narrow(idle), Ordering::Relaxed);
         standing.workers.store(narrow(workers), Ordering::Relaxed);
+    }
+
+    /// Says since when the worker is idle that is so for longest.
+    pub(crate) fn stand_idle_since(&self, shard: u16, since: u64) {
+        if let Some(standing) = self.standings.get(usize::from(shard)) {
+            standing.idle_since.store(since, Ordering::Relaxed);
+        }
     }
 
     /// Says how many of a shard's workers have long invocations.
@@ -316,6 +268,11 @@ impl Version {
         self.standings.iter().map(look)
     }
 
+    /// Since when one of each shard's idle workers is so, where functions share a number of workers.
+    pub(crate) fn idle_since(&self) -> impl Iterator<Item = u64> {
+        self.standings.iter().map(|standing| standing.idle_since.load(Ordering::Relaxed))
+    }
+
     /// Another shard that seems to have an idle worker, which is counted as taken until that shard says anew
     /// how it stands.
     pub(crate) fn claim_idle(&self, shard: u16) -> Option<u16> {
@@ -349,23 +306,12 @@ impl Version {
     }
 }
 
-impl Drop for Version {
-    fn drop(&mut self) {
-        self.host.give(*self.purse.get_mut());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn version(key: u32, provisioned: u16, max: u16, shards: u16) -> Version {
         Version::alone(key, Profile { provisioned, max, ..Profile::sample() }, shards)
-    }
-
-    fn on(host: &Arc<Host>, key: u32, provisioned: u16, reserved: u16, max: u16, shards: u16) -> Version {
-        let profile = Profile { provisioned, reserved, max, ..Profile::sample() };
-        Version::new(key, profile, shards, Arc::clone(host), Arc::new(Totals::new(shards)))
     }
 
     #[test]
@@ -398,7 +344,7 @@ mod tests {
     #[test]
     fn there_are_as_many_permits_as_workers_may_be() {
         let version = version(0, 0, 2, 2);
-        let take = || version.take_permit(1).is_ok();
+        let take = || version.take_permit();
         assert!(take() && version.has_permit() && take());
         assert!(!version.has_permit() && !take());
         version.return_permit();
@@ -408,7 +354,7 @@ mod tests {
     #[test]
     fn who_went_without_a_permit_is_told_of_the_next() {
         let version = version(0, 1, 1, 2);
-        let take = || version.take_permit(1).is_ok();
+        let take = || version.take_permit();
         assert!(take());
         version.return_permit();
         assert!(!version.tells_of_permit(), "nobody went without");
@@ -416,43 +362,6 @@ mod tests {
         assert!(!version.tells_of_permit(), "there is none yet");
         version.return_permit();
         assert!(version.tells_of_permit() && !version.tells_of_permit(), "once");
-    }
-
-    #[test]
-    fn what_is_reserved_is_there_and_comes_back() {
-        let host = Arc::new(Host::new(Some(4)));
-        let modest = on(&host, 0, 0, 2, 9, 1);
-        let greedy = on(&host, 1, 0, 0, 9, 1);
-        let took = std::iter::from_fn(|| greedy.take_permit(1).ok()).count();
-        assert_eq!((took, greedy.take_permit(1)), (2, Err(NoPermit::Host)));
-        assert_eq!(std::iter::from_fn(|| modest.take_permit(1).ok()).count(), 2, "its own");
-        greedy.return_permit();
-        assert_eq!(
-            modest.take_permit(1),
-            Ok(()),
-            "it has two, and the other was refused when it had two as well"
-        );
-        for _ in 0..3 {
-            modest.return_permit();
-        }
-        // Two are kept for it.
-        assert_eq!((host.take_up_to(9), greedy.take_permit(1)), (1, Err(NoPermit::Host)));
-        drop(modest);
-        assert_eq!(host.take_up_to(9), 2);
-    }
-
-    #[test]
-    fn a_reservation_that_was_not_free_follows() {
-        let host = Arc::new(Host::new(Some(2)));
-        let first = on(&host, 0, 0, 0, 9, 1);
-        assert_eq!([first.take_permit(1), first.take_permit(1)], [Ok(()); 2]);
-        let second = on(&host, 1, 0, 1, 9, 1);
-        assert_eq!(second.take_permit(1), Err(NoPermit::Host));
-        first.return_permit();
-        assert_eq!(second.take_permit(1), Ok(()));
-        second.return_permit();
-        first.return_permit();
-        assert_eq!(host.take_up_to(9), 1, "one is kept");
     }
 
     #[test]

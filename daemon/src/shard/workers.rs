@@ -8,16 +8,16 @@ use std::time::Duration;
 use hairtrigger_sandbox::channel::ProtocolViolation;
 use hairtrigger_sandbox::ending::Ending;
 use hairtrigger_sandbox::limits::{
-    GROW_AFTER, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
+    ASK_AGAIN, GROW_AFTER, MAX_STILLBORN, START_AGAIN, START_HOLD, START_HOLD_MAX, STILLBORN_AGE,
 };
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::dispatch::was_begun;
 use super::function::{Flight, Function, Live, Status};
-use super::inbox::{FromShard, Inbox, ToShard};
+use super::inbox::{FromShard, ToShard};
 use super::pool::WorkerId;
 use super::ring::Key;
-use super::version::{NoPermit, Version};
+use super::version::Version;
 use super::{Alarm, Retired, Shard, nanoseconds, of_worker_key, worker_key};
 use crate::outcome::{Clock, Outcome};
 
@@ -47,59 +47,81 @@ impl Shard {
             wheel.insert((since + grow_after).max(*now + grow_after), Alarm::Growth(function).pack());
         }
         self.start_workers(function, starts);
+        let Self { functions, wheel, now, .. } = self;
+        if let Some(entry) = functions.get_mut(function)
+            && entry.grants.as_ref().is_some_and(|grants| grants.asked > 0)
+            && !entry.growth_timer
+        {
+            entry.growth_timer = true;
+            wheel.insert(*now + nanoseconds(ASK_AGAIN), Alarm::Growth(function).pack());
+        }
     }
 
-    /// Starts so many workers, as far as there may be more.
+    /// Starts so many workers, as far as there may be more; those for which a grant is missing are asked for.
     pub(super) fn start_workers(&mut self, function: u32, count: usize) {
-        let Self { functions, warden, number, now, .. } = self;
+        let Self { functions, warden, report, number, now, .. } = self;
         let Some(entry) = functions.get_mut(function) else { return };
-        let mut lack = None;
-        for _ in 0..count {
+        for left in (1..=count).rev() {
+            if let Some(grants) = &mut entry.grants {
+                let Some(unused) = grants.unused.checked_sub(1) else {
+                    if grants.asked == 0 {
+                        grants.asked = u32::try_from(left).unwrap_or(u32::MAX);
+                        report.tell(FromShard::Wants { function, count: grants.asked });
+                    }
+                    return;
+                };
+                grants.unused = unused;
+            }
             match entry.start(*now) {
-                Ok(WorkerId { slot, generation }) => {
+                Some(WorkerId { slot, generation }) => {
                     warden.want_worker(Ticket { function, shard: *number, slot, generation });
                 }
-                Err(why) => {
-                    lack = Some(why);
-                    break;
+                None => {
+                    entry.grants.iter_mut().for_each(|grants| grants.unused += 1);
+                    return;
                 }
             }
         }
-        // What has not come yet is no reason to take something from others.
-        let pressing = entry.staff() == 0 || !entry.queue.is_empty();
-        if lack == Some(NoPermit::Host) && pressing && !self.make_room(Some(function)) {
-            self.others().for_each(|peer| peer.tell(ToShard::MakeRoom));
+    }
+
+    /// So many of the workers that were asked for may be started. What is not needed any more goes back.
+    pub(super) fn granted(&mut self, function: u32, count: u32) {
+        let Some(entry) = self.functions.get_mut(function) else {
+            self.report.tell(FromShard::Returns { function, count });
+            return;
+        };
+        if let Some(grants) = &mut entry.grants {
+            grants.unused += count;
+            grants.asked = grants.asked.saturating_sub(count);
+        }
+        self.want_workers(function);
+        let grants = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut());
+        if let Some(count) =
+            grants.map(|grants| std::mem::take(&mut grants.unused)).filter(|count| *count > 0)
+        {
+            self.report.tell(FromShard::Returns { function, count });
         }
     }
 
-    /// Ends, of the workers of other functions that have no work and are not kept warm, the one that has been so for longest.
-    /// False if there is none.
-    pub(super) fn make_room(&mut self, wanted_for: Option<u32>) -> bool {
+    /// Another function is to have one of this one's workers.
+    pub(super) fn give_up(&mut self, function: u32) {
         let now = self.now;
-        let others = self.functions.all_mut().filter(|entry| Some(entry.key) != wanted_for);
-        let longest =
-            others.filter_map(|entry| Some((entry.spare()?, entry))).min_by_key(|(since, _)| *since);
-        longest.map(|(_, entry)| entry.end_spare(now)).is_some()
-    }
-
-    /// The host may have room for one more worker: those that want one ask again, those with the fewest first.
-    pub(super) fn use_room(&mut self) {
-        let mut short: Vec<_> = self
-            .functions
-            .all_mut()
-            .filter(|entry| entry.starts_wanted(entry.queue.len(), self.now) > 0)
-            .map(|entry| (entry.staff(), entry.key))
-            .collect();
-        short.sort_unstable();
-        for (_, function) in short {
-            self.want_workers(function);
+        if let Some(entry) = self.functions.get_mut(function) {
+            entry.give_up(now);
         }
     }
 
-    /// The other shards.
-    fn others(&self) -> impl Iterator<Item = &Inbox> {
-        let here = usize::from(self.number);
-        self.peers.iter().enumerate().filter(move |(number, _)| *number != here).map(|(_, peer)| &**peer)
+    /// Says anew what is wanted, if the last time that was said nobody could give it.
+    fn ask_again(&mut self, function: u32) {
+        if let Some(grants) = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut())
+            && std::mem::take(&mut grants.asked) > 0
+        {
+            self.want_workers(function);
+            let grants = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut());
+            if grants.is_some_and(|grants| grants.asked == 0) {
+                self.report.tell(FromShard::Wants { function, count: 0 });
+            }
+        }
     }
 
     /// A worker has done with one of its invocations. One that serves no more is ended a little later.
@@ -135,6 +157,7 @@ impl Shard {
             entry.growth_timer = false;
         }
         self.pass_on(function);
+        self.ask_again(function);
         self.want_workers(function);
     }
 
@@ -191,7 +214,9 @@ impl Shard {
 
     /// A version was begun.
     pub(super) fn begin(&mut self, version: Arc<Version>) {
-        self.functions.insert(Function::new(version, self.number, self.records.clone(), self.warden.clone()));
+        let records = self.records.clone();
+        let function = Function::new(version, self.number, records, self.warden.clone(), self.bounded);
+        self.functions.insert(function);
     }
 
     /// A version serves no more requests than it has.
@@ -249,18 +274,19 @@ impl Shard {
 
     pub(super) fn worker_gone(&mut self, ticket: Ticket, ending: Ending) {
         self.without_worker(ticket, ending);
+        let grants = self.functions.get_mut(ticket.function).and_then(|entry| entry.grants.as_mut());
+        if let Some(count) = grants.map(|grants| std::mem::take(&mut grants.gone)).filter(|count| *count > 0)
+        {
+            self.report.tell(FromShard::Returns { function: ticket.function, count });
+        }
         self.want_workers(ticket.function);
         let entry = self.functions.get_mut(ticket.function);
         if entry.as_ref().is_some_and(|entry| entry.profile.provisioned == 0 && entry.is_quiet()) {
             self.report.tell(FromShard::Quiet { function: ticket.function });
         }
-        let room = entry.as_ref().is_some_and(|entry| entry.version.tells_of_room());
         // If this shard did not want one in its place, another may have waited for that.
         if entry.is_some_and(|entry| entry.version.tells_of_permit()) {
             self.peers.iter().for_each(|peer| peer.tell(ToShard::Permit { function: ticket.function }));
-        }
-        if room {
-            self.peers.iter().for_each(|peer| peer.tell(ToShard::Room));
         }
     }
 

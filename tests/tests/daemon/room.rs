@@ -1,12 +1,13 @@
 //! `max_workers`: the host has as many workers as it may, whoever wants them, and nobody goes without for long.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::get;
+use hairtrigger_tests::http::{Connection, get};
 use hairtrigger_tests::process::{Process, eventually};
 
 use crate::{Ends, own};
@@ -70,6 +71,53 @@ fn a_flooded_function_leaves_room_for_others() {
                 assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
             }
         });
+        daemon.stop();
+    }
+}
+
+/// A call of another function costs a flooded one the worker that it needs, and no more; also where the flooded one has
+/// more than it reserves.
+#[test]
+fn one_call_costs_one_worker() {
+    for reserved in [0, 2] {
+        let flooded = format!("provisioned = 0, reserved = {reserved}, max = 16");
+        let home = four_workers(&[("flooded", &flooded), ("other", "provisioned = 0, max = 16")]);
+        let daemon = home.start();
+        beside_a_flood(&daemon, "/flooded/sleep?30", || {
+            let pids =
+                |workers: Vec<Process>| workers.iter().map(|worker| worker.pid).collect::<BTreeSet<_>>();
+            let before = pids(daemon.await_workers("flooded", 4));
+            daemon.get("/other/fine").assert_ok("fine");
+            let after = pids(daemon.await_workers("flooded", 3));
+            assert!(after.is_subset(&before), "{before:?}, then {after:?}");
+        });
+        daemon.stop();
+    }
+}
+
+/// Where all that there is was promised, a new version gets its first worker from the one before it.
+#[test]
+fn a_full_host_takes_a_new_version() {
+    for (warm, concurrency) in
+        [(2, "provisioned = 2, max = 4"), (1, "provisioned = 1, reserved = 2, max = 4")]
+    {
+        let home = four_workers(&[("one", concurrency), ("two", concurrency)]);
+        let daemon = home.start();
+        ["one", "two"].iter().for_each(|name| drop(daemon.await_workers(name, warm)));
+        home.add(
+            "one",
+            &own("probe"),
+            &format!("env = {{ GREETING = \"new\" }}\nconcurrency = {{ {concurrency} }}"),
+        );
+        let answer = Connection::to_socket(&home.admin()).post("/_/reload", b"");
+        assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
+        eventually("the new version serves", || {
+            let answer = daemon.get("/one/env");
+            assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
+            (answer.text() == "new").then_some(())
+        });
+        daemon.get("/two/fine").assert_ok("fine");
+        assert!(workers(&daemon) <= 4);
         daemon.stop();
     }
 }

@@ -63,6 +63,8 @@ impl Books {
             Effect::Retire(key) => format!("retire {key}"),
             Effect::Doze(key, round) => format!("doze {key} {round}"),
             Effect::Wake(key) => format!("wake {key}"),
+            Effect::Grant(key, shard, count) => format!("grant {key} {shard} {count}"),
+            Effect::GiveUp(key, shard) => format!("give up {key} {shard}"),
             Effect::Unload(key) => format!("unload {key}"),
             Effect::Forget(key) => format!("forget {key}"),
             Effect::Say(sentence) => sentence,

@@ -159,7 +159,7 @@ fn a_worker_for_one_invocation_is_replaced_as_soon_as_it_has_one() {
     let workers = [pool.start().unwrap(), pool.start().unwrap()];
     workers.iter().for_each(|&worker| assert!(pool.ready(worker, 0)));
     let first = pool.take().unwrap();
-    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(0, 3), pool.surplus()), (1, 2, 0));
+    assert_eq!((pool.starts_wanted(0, 0), pool.starts_wanted(0, 3), pool.surplus(0)), (1, 2, 0));
     assert!(pool.drain(first) && pool.release(first, 1));
     assert_eq!(pool.starts_wanted(0, 3), 2, "it holds its slot until it is gone");
     assert_eq!(pool.gone(first), Some(0));
