@@ -80,6 +80,28 @@ fn a_stream_has_workers_before_anybody_waits() {
     daemon.stop();
 }
 
+/// Two that come 25 ms apart are no stream of forty a second.
+#[test]
+fn two_slow_requests_do_not_start_all_workers() {
+    let home = Home::new();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+    home.add("probe", &own("probe"), "timeout = \"20s\"\n[concurrency]\nprovisioned = 1\nmax = 16");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    // So many that it is known how long they take.
+    for _ in 0..16 {
+        assert_eq!(connection.get("/probe/sleep?200").status, 200);
+    }
+    let mut two = [daemon.connect(), daemon.connect()];
+    for connection in &mut two {
+        connection.send(get("/probe/sleep?200"));
+        thread::sleep(Duration::from_millis(25));
+    }
+    two.iter_mut().for_each(|connection| assert_eq!(connection.receive().status, 200));
+    assert!(daemon.workers("probe").len() <= 5, "{:?}", daemon.workers("probe"));
+    daemon.stop();
+}
+
 #[test]
 fn what_the_queue_cannot_hold_is_throttled() {
     let sentence = "Function probe is serving 1 invocation, as many as it may, and 2 wait, as many as may; \
