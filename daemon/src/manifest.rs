@@ -197,7 +197,7 @@ fn cores(setting: &Setting<'_>) -> Result<f64, BadSettings> {
 }
 
 fn isolation(setting: &Setting<'_>) -> Result<Isolation, BadSettings> {
-    setting.text("\"reuse\" or \"fresh\" (\"scrub\" arrives later)", |text| match text {
+    setting.text("\"reuse\" or \"fresh\"", |text| match text {
         "reuse" => Some(Isolation::Reuse),
         "fresh" => Some(Isolation::Fresh),
         _ => None,
@@ -499,7 +499,7 @@ mod tests {
             ("name = 'a'\ncpu = '1'", "2:7: cpu must be a number of cores from 0.01 to 1024; found \"1\"."),
             (
                 "name = 'a'\nisolation = 'scrub'",
-                "2:13: isolation must be \"reuse\" or \"fresh\" (\"scrub\" arrives later); found \"scrub\".",
+                "2:13: isolation must be \"reuse\" or \"fresh\"; found \"scrub\".",
             ),
             ("name = 'a'\ndev = 'no'", "2:7: dev must be true or false; found \"no\"."),
             ("name = 'a'\nlibrary = ''", "2:11: library must be a path; found \"\"."),

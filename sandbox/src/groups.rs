@@ -54,8 +54,8 @@ fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
                 trouble(format!("a worker was killed because its memory could not be limited: {failure}"));
                 let _ = sys::kill(pidfd.as_fd());
             }
-            // Best effort: the group may be gone, and kernels before 5.15 have no such file. The wish is read here, so
-            // that the last of several errands writes the last wish, in whatever order they came.
+            // Best effort: the group may be gone. The wish is read here, so that the last of several errands writes the
+            // last wish, in whatever order they came.
             Errand::Idle { file, wish } => {
                 let value = if wish.load(Ordering::SeqCst) { "1" } else { "0" };
                 let _ = std::fs::write(file, value);

@@ -68,7 +68,7 @@ impl Front for Lines {
         };
         Some(format!(
             "REPORT id={id} function={function} outcome={outcome} status={status} start={} wall_us={wall} cpu_us={cpu} \
-             queue_us={} in={request_bytes} out={response_bytes}",
+             queue_us={} bytes_in={request_bytes} bytes_out={response_bytes}",
             start.label(),
             us(record.queue),
         ))

@@ -53,7 +53,10 @@ wrong command line, 3 for wrong settings, 4 for a host that cannot confine funct
     /// Build and serve every function below a directory, for its author.
     #[command(after_help = "Examples:
   hairtrigger dev                         serve the functions in ./plugins, or else here
-  hairtrigger dev greet --listen [::1]:0  serve one, on a port that is free")]
+  hairtrigger dev greet --listen [::1]:0  serve one, on a port that is free
+
+Exit codes: 0 when everything was finished, 6 when something was cut off, 1 for a failure, 2 for a
+wrong command line, 4 for a host that cannot confine functions.")]
     Dev(dev::Options),
     /// Make a function that compiles, with a test that passes.
     #[command(after_help = "Examples:

@@ -186,9 +186,11 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
     let mut cut_off = CutOff::default();
     ended.iter().flatten().flatten().for_each(|cut| cut_off += *cut);
     if !cut_off.is_nothing() {
-        let CutOff { invocations, connections } = cut_off;
+        let several = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         log.event(format!(
-            "cut off what was still under way: {invocations} invocations, {connections} connections"
+            "cut off what was still under way: {}, {}",
+            several(cut_off.invocations, "invocation"),
+            several(cut_off.connections, "connection")
         ));
     }
     let stopped = sandbox.stop();

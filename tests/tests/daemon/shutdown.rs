@@ -91,7 +91,7 @@ fn who_interrupts_twice_does_not_wait() {
     daemon.ends_while(6, |daemon| {
         assert_cut(&mut busy, ENDED);
         let said = daemon.await_line(|line| line.starts_with("cut off "));
-        assert_eq!(said, "cut off what was still under way: 1 invocations, 0 connections");
+        assert_eq!(said, "cut off what was still under way: 1 invocation, 0 connections");
     });
 }
 
@@ -118,7 +118,7 @@ fn an_invocation_is_finished_whoever_has_left() {
     daemon.process.signal(libc::SIGTERM);
     daemon.ends_while(6, |daemon| {
         let said = daemon.await_line(|line| line.starts_with("cut off "));
-        assert_eq!(said, "cut off what was still under way: 1 invocations, 0 connections");
+        assert_eq!(said, "cut off what was still under way: 1 invocation, 0 connections");
     });
 }
 
@@ -132,6 +132,6 @@ fn an_answer_that_nobody_takes_is_cut_off() {
     slow.send(get("/probe/answer?20000000")).expect_bytes(b"HTTP/1.1 200 ");
     daemon.process.signal(libc::SIGTERM);
     daemon.ends_while(6, |daemon| {
-        daemon.await_line(|line| line == "cut off what was still under way: 0 invocations, 1 connections")
+        daemon.await_line(|line| line == "cut off what was still under way: 0 invocations, 1 connection")
     });
 }

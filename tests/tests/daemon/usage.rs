@@ -204,7 +204,7 @@ fn each_call_is_reported_once_if_that_is_wanted() {
         sum += cpu;
         match answer.text() {
             "used\n" => assert!(cpu > 10_000 && wall >= 20_000, "{report:?}"),
-            text if text.len() == 100 => assert_eq!(report["out"], "100"),
+            text if text.len() == 100 => assert_eq!(report["bytes_out"], "100"),
             _ => {}
         }
         if report["start"] == "none" {
