@@ -34,8 +34,8 @@ use serde::Serialize;
 /// What every hello of every server answers with: the body of `plugins/hello`.
 pub(crate) const HELLO: &str = "Hello from Hairtrigger\n";
 
-/// Benchmarks of Hairtrigger: each holds it against a bare reference and a peer, interleaved in one run on
-/// this machine, and gives ratios with their bounds.
+/// Benchmarks of Hairtrigger, on this machine. Some hold it against a reference, interleaved in one run, and give
+/// ratios with their bounds; others measure times, memory and processes, and give them beside the goal of each.
 #[derive(Debug, Parser)]
 #[command(name = "hairtrigger-bench", version, max_term_width = 100)]
 struct Cli {
