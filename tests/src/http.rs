@@ -1,5 +1,6 @@
 //! An HTTP client that believes nothing: every byte of an answer is accounted for.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -17,6 +18,23 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct Connection {
     stream: Stream,
     received: Vec<u8>,
+    /// How many bytes have come in all.
+    count: usize,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// In words.
+    pub reason: String,
+    /// How many bytes of it have come.
+    pub received: usize,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
 }
 
 /// By which way it goes.
@@ -54,7 +72,7 @@ impl Connection {
         let stream = stream.map_err(|error| format!("no connection to {address}: {error}"))?;
         let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
         timed.and(stream.set_nodelay(true)).expect("a socket has these options");
-        Ok(Self { stream: Stream::Tcp(stream), received: Vec::new() })
+        Ok(Self { stream: Stream::Tcp(stream), received: Vec::new(), count: 0 })
     }
 
     /// Connects to a unix socket.
@@ -63,7 +81,7 @@ impl Connection {
         let stream = stream.unwrap_or_else(|error| panic!("no connection to {}: {error}", path.display()));
         let timed = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
         timed.expect("a socket has these options");
-        Self { stream: Stream::Unix(stream), received: Vec::new() }
+        Self { stream: Stream::Unix(stream), received: Vec::new(), count: 0 }
     }
 
     /// How long any read may take from now on.
@@ -159,9 +177,10 @@ impl Connection {
         self.receive_or_reason(true).unwrap_or_else(|reason| panic!("no answer: {reason}"))
     }
 
-    /// The next answer, or what came instead.
-    pub fn try_receive(&mut self) -> Result<Response, String> {
-        self.receive_or_reason(false)
+    /// The next answer, or why there is none.
+    pub fn try_receive(&mut self) -> Result<Response, NoAnswer> {
+        let before = self.count - self.received.len();
+        self.receive_or_reason(false).map_err(|reason| NoAnswer { reason, received: self.count - before })
     }
 
     /// Asserts that the daemon closes now, and sends nothing more.
@@ -264,6 +283,7 @@ impl Connection {
             Ok(0) => Err(format!("closed after {:?}", self.received.escape_ascii().to_string())),
             Ok(count) => {
                 self.received.extend_from_slice(&piece[..count]);
+                self.count += count;
                 Ok(())
             }
             Err(error) => Err(format!("{error} after {:?}", self.received.escape_ascii().to_string())),

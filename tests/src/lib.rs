@@ -6,6 +6,7 @@
 //! report. Processes are ended by pid or pidfd, groups looked at below the test's own only, and nothing
 //! but loopback is used.
 
+pub mod admin;
 pub mod artefacts;
 pub mod crimes;
 pub mod daemon;

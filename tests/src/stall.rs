@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::io::Error;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use crate::process::Process;
+
+/// How long it may take until a thread is found asleep in its ring's call.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `jmp .`, the two bytes of it that a little-endian word begins with.
 const JUMP_TO_SELF: i64 = 0xfeeb;
@@ -17,7 +22,7 @@ pub struct Stalled {
     word: i64,
 }
 
-/// The threads of a process that have this name.
+/// The thread of a process that has this name.
 pub fn thread(process: &Process, name: &str) -> i32 {
     let threads = fs::read_dir(process.path("task")).expect("the process runs").flatten();
     let named = |thread: &fs::DirEntry| {
@@ -27,13 +32,11 @@ pub fn thread(process: &Process, name: &str) -> i32 {
     found.file_name().to_str().and_then(|tid| tid.parse().ok()).expect("threads have numbers")
 }
 
-/// Has a thread of a process run in a circle from now on: it is led to two bytes at the end of the program's code, where
-/// nobody else comes.
+/// Has a thread of a process that has a ring run in a circle from now on: it is led to two bytes at the end of the
+/// program's code, where nobody else comes.
 pub fn stall(process: &Process, tid: i32) -> Stalled {
     let at = end_of_code(process);
-    interrupt(tid);
-    let registers = registers(tid);
-    assert!(registers.orig_rax.cast_signed() >= 0, "the thread was not found in a call of the kernel's");
+    let registers = interrupt_in_ring(tid);
     // SAFETY: reads and writes a word of the stopped thread's own, private memory.
     let word = unsafe {
         let word = libc::ptrace(libc::PTRACE_PEEKTEXT, tid, at, 0);
@@ -68,6 +71,22 @@ fn end_of_code(process: &Process) -> u64 {
     u64::from_str_radix(end, 16).expect("an address") - 8
 }
 
+/// Stops a thread in the call that it waits in for its ring, which may be interrupted at any time. In another call, or
+/// between calls, it would go on afterwards as if it had done what it has not.
+fn interrupt_in_ring(tid: i32) -> libc::user_regs_struct {
+    let begun = Instant::now();
+    loop {
+        interrupt(tid);
+        let registers = registers(tid);
+        if registers.orig_rax.cast_signed() == libc::SYS_io_uring_enter {
+            return registers;
+        }
+        detach(tid);
+        assert!(begun.elapsed() < PATIENCE, "the thread does not wait for its ring");
+        yield_now();
+    }
+}
+
 /// Stops a thread, which is watched from then on.
 fn interrupt(tid: i32) {
     // SAFETY: no memory but `status` is touched, which outlives the call.
@@ -96,6 +115,13 @@ fn resume(tid: i32, registers: &libc::user_regs_struct) {
     unsafe {
         let set = libc::ptrace(libc::PTRACE_SETREGS, tid, 0, &raw const *registers);
         assert_eq!(set, 0, "{}", Error::last_os_error());
-        assert_eq!(libc::ptrace(libc::PTRACE_DETACH, tid, 0, 0), 0, "{}", Error::last_os_error());
     }
+    detach(tid);
+}
+
+/// Lets a stopped thread go on, unwatched.
+fn detach(tid: i32) {
+    // SAFETY: touches no memory.
+    let detached = unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, 0, 0) };
+    assert_eq!(detached, 0, "{}", Error::last_os_error());
 }

@@ -5,12 +5,11 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{Connection, Response, get};
 use hairtrigger_tests::process::{Process, eventually_equal};
-
-use serde_json::Value;
 
 use crate::{Ends, own};
 
@@ -33,7 +32,7 @@ struct Stopped(Vec<Process>);
 impl Stopped {
     /// All workers of the function, so many.
     fn workers(home: &Home, daemon: &Daemon<'_>, count: usize) -> Self {
-        eventually_equal("all workers are idle", &count, || idle(home));
+        eventually_equal("all workers are idle", &(count as u64), || admin::idle(home, "probe"));
         let workers = daemon.await_workers("probe", count);
         workers.iter().for_each(|worker| worker.signal(libc::SIGSTOP));
         Self(workers)
@@ -46,21 +45,9 @@ impl Drop for Stopped {
     }
 }
 
-/// The first function, as the operator is told of it.
-fn function(home: &Home) -> Value {
-    Connection::to_socket(&home.admin()).get("/_/functions").json()["functions"][0].take()
-}
-
 /// How many requests wait for a worker.
 fn waiting(home: &Home) -> u64 {
-    function(home)["waiting"].as_u64().expect("a number")
-}
-
-/// How many workers have nothing to do.
-fn idle(home: &Home) -> usize {
-    let function = function(home);
-    let shards = function["workers"].as_array().expect("a list").iter();
-    shards.map(|shard| usize::try_from(shard["idle"].as_u64().expect("a number")).expect("a few")).sum()
+    admin::waiting(home, "probe")
 }
 
 /// Asks on many connections at once; the answers come in their own order.
@@ -128,8 +115,10 @@ fn a_full_queue_says_when_it_will_be_empty() {
     for _ in 0..20 {
         assert_eq!(connection.get("/probe/sleep?200").status, 200);
     }
+    let workers = Stopped::workers(&home, &daemon, 1);
     let answers = ask_at_once(&daemon, 14, "/probe/sleep?200");
     let refused = next(&answers);
+    drop(workers);
     refused.assert_outcome(
         "probe",
         429,
@@ -209,16 +198,10 @@ fn a_new_version_does_not_let_a_burst_in() {
         home.add("probe", &own("probe"), manifest);
         let answer = Connection::to_socket(&home.admin()).post("/_/reload", b"");
         assert_eq!(answer.status, 200, "{answer:?}");
-        eventually_equal("the new version serves", &1, || versions(&home));
+        eventually_equal("the new version serves", &1, || admin::functions(&home).len());
         assert_eq!(served(&daemon), expected, "{manifest}");
     }
     daemon.stop();
-}
-
-/// Versions of which anything is left.
-fn versions(home: &Home) -> usize {
-    let list = Connection::to_socket(&home.admin()).get("/_/functions").json();
-    list["functions"].as_array().expect("a list").len()
 }
 
 /// As long as it is not known how long invocations take nobody is refused for that.

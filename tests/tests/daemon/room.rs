@@ -173,7 +173,7 @@ fn idle_workers_make_room() {
     let slow = |name: &str, count: usize| {
         let mut connections: Vec<_> = (0..count).map(|_| daemon.connect()).collect();
         for connection in &mut connections {
-            connection.send(get(&format!("/{name}/sleep?300")));
+            connection.send(get(&format!("/{name}/sleep?2000")));
         }
         daemon.await_workers(name, count);
         connections.iter_mut().for_each(|connection| assert_eq!(connection.receive().status, 200));

@@ -231,7 +231,7 @@ fn a_crowd_of_as_many_as_there_may_be_workers_is_served_at_once() {
     );
     home.add("probe", &own("probe"), &manifest);
     let daemon = home.start();
-    for crowd in 0..4 {
+    for crowd in 0..2 {
         // All have to be started, and shorter than a worker may be idle: none is given up for another shard's sake.
         daemon.await_workers("probe", 0);
         let mut connections = connect(&daemon);

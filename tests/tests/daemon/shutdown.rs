@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::{Connection, get};
-use hairtrigger_tests::process::eventually;
+use hairtrigger_tests::process::eventually_equal;
 
 use crate::own;
 
@@ -42,22 +43,20 @@ fn what_takes_longer_than_the_drain_is_cut_off_and_told_so() {
         let daemon = home.start();
         let mut busy: Vec<_> = (0..2).map(|_| daemon.connect()).collect();
         busy.iter_mut().for_each(|connection| _ = connection.send(get(FOR_EVER)));
+        // A second worker is there because the second of them was.
         daemon.await_workers("probe", 2);
-        // Both have one, once a third is not answered at once.
+        eventually_equal("each has one", &0, || admin::waiting(&home, "probe"));
         let mut waiting = daemon.connect();
         waiting.send(get("/probe/fine"));
-        waiting.be_patient_for(Duration::from_millis(200));
-        assert!(waiting.try_receive().is_err(), "nobody is free");
-        waiting.be_patient_for(Duration::from_secs(20));
+        eventually_equal("it waits", &1, || admin::waiting(&home, "probe"));
+        // What comes with a request that is answered was read with it.
         let mut head = daemon.connect();
-        head.send("GET /probe/fi");
+        head.send(get("/_/health") + "GET /probe/fi").receive().assert_ok("ok\n");
+        // Whoever is told to continue is one whose head was read.
         let mut body = daemon.connect();
-        body.send("POST /probe/fine HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfo");
-        // The daemon has read of them what there is.
-        eventually("a descriptor for each", || {
-            let sockets = daemon.process.descriptors();
-            (sockets.values().filter(|target| target.starts_with("socket:")).count() >= 5).then_some(())
-        });
+        let expecting =
+            "POST /probe/fine HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+        body.send(expecting).expect_bytes(b"HTTP/1.1 100 Continue\r\n\r\n").send("fo");
         daemon.process.signal(libc::SIGTERM);
         let begun = Instant::now();
         daemon.ends_while(6, |daemon| {
