@@ -107,8 +107,8 @@ struct Report {
     asleep_step_50_ms: f64,
     /// Processes of the function in the end.
     processes_at_end: usize,
-    /// From the last answer until there was none, in milliseconds.
-    gone_after_ms: f64,
+    /// From the last answer until there was none, in milliseconds; `null` if some were left.
+    gone_after_ms: Option<f64>,
     idle_ms: f64,
     unload_ms: f64,
     statuses: BTreeMap<u16, usize>,
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &ScaleArgs) -> Result<bool> {
     }
     let mut asleep = Vec::new();
     for _ in 0..rounds {
-        owner.wait_until_gone()?;
+        owner.wait_until_gone()?.context("the function does not fall asleep")?;
         asleep
             .push(stage.offer(STEP, STEP_SERVICE_MS)?.all_begun_ms().context("a step that was not served")?);
     }
@@ -169,7 +169,7 @@ pub(crate) fn run(args: &ScaleArgs) -> Result<bool> {
         crowds.push((crowd, gone));
     }
 
-    let report = report(args, &crowds, (&steps, &asleep), owner.count(), (rounds, machine))?;
+    let report = report(args, &crowds, (&steps, &asleep), owner.count()?, (rounds, machine))?;
     if let Some(file) = &args.picture {
         let mut by_time: Vec<&Crowd> = crowds.iter().map(|(crowd, _)| crowd).collect();
         by_time.sort_by(|one, other| {
@@ -281,7 +281,7 @@ impl Crowd {
 
 fn report(
     args: &ScaleArgs,
-    crowds: &[(Crowd, Duration)],
+    crowds: &[(Crowd, Option<Duration>)],
     (steps, asleep): (&[f64], &[f64]),
     processes_at_end: usize,
     (rounds, machine): (u16, Facts),
@@ -299,8 +299,21 @@ fn report(
     }
     let all: Option<Vec<f64>> = crowds.iter().map(|(crowd, _)| crowd.all_serving_ms()).collect();
     let all = all.and_then(|all| Estimate::of(&all));
+    let requests = crowds.first().context("no crowds")?.0.requests.len();
+    let peak_serving = crowds.iter().map(|(crowd, _)| crowd.peak_serving()).min().context("no crowds")?;
+    if all.is_none() {
+        errors.push(format!("a crowd was never served all at once: at most {peak_serving} of {requests}"));
+    }
     let begun: Vec<f64> = crowds.iter().filter_map(|(crowd, _)| crowd.all_begun_ms()).collect();
-    let gone: Vec<f64> = crowds.iter().map(|(_, gone)| gone.as_secs_f64() * 1e3).collect();
+    let gone: Option<Vec<f64>> =
+        crowds.iter().map(|(_, gone)| gone.map(|gone| gone.as_secs_f64() * 1e3)).collect();
+    if gone.is_none() {
+        errors
+            .push(format!("processes of the function were left {} s after the last answer", GONE.as_secs()));
+    }
+    if processes_at_end > 0 {
+        errors.push(format!("{processes_at_end} processes of the function are left in the end"));
+    }
     let step = Estimate::of(steps).context("no steps")?;
     Ok(Report {
         bench: "scale",
@@ -309,18 +322,18 @@ fn report(
         all_serving_ms_hi95: all.map(|all| all.hi95),
         all_serving_goal_ms: GOAL_MS,
         all_begun_ms: median(&begun).context("no crowd that was served whole")?,
-        peak_serving: crowds.iter().map(|(crowd, _)| crowd.peak_serving()).min().context("no crowds")?,
+        peak_serving,
         step_50_ms: step.median,
         step_50_ms_lo95: step.lo95,
         step_50_ms_hi95: step.hi95,
         step_50_goal_ms: STEP_GOAL_MS,
         asleep_step_50_ms: median(asleep).context("no steps")?,
         processes_at_end,
-        gone_after_ms: median(&gone).context("no crowds")?,
+        gone_after_ms: gone.and_then(|gone| median(&gone)),
         idle_ms: IDLE.as_secs_f64() * 1e3,
         unload_ms: UNLOAD.as_secs_f64() * 1e3,
         statuses,
-        requests: crowds.first().context("no crowds")?.0.requests.len(),
+        requests,
         service_ms: args.service,
         rounds,
         machine,
@@ -340,7 +353,7 @@ fn table(report: &Report) -> String {
          the last has begun after        {:.1} ms\n\
          step from 0 to {STEP}               {}, goal {:.0} ms\n\
          the same from asleep            {:.1} ms\n\
-         gone after the last answer      {:.0} ms, of which idle {:.0} and unload {:.0}\n\
+         gone after the last answer      {}, of which idle {:.0} and unload {:.0}\n\
          processes in the end            {}",
         report.machine.line(),
         report.requests,
@@ -354,7 +367,7 @@ fn table(report: &Report) -> String {
         range(Some(report.step_50_ms), Some(report.step_50_ms_lo95), Some(report.step_50_ms_hi95)),
         report.step_50_goal_ms,
         report.asleep_step_50_ms,
-        report.gone_after_ms,
+        report.gone_after_ms.map_or_else(|| "never".to_owned(), |gone| format!("{gone:.0} ms")),
         report.idle_ms,
         report.unload_ms,
         report.processes_at_end,
