@@ -3,25 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A splitmix generator: the same numbers in each run.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below a bound, which is not 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).expect("64 bits");
-        usize::try_from(self.number() % bound).expect("less than the bound")
-    }
-}
+use crate::random::Random;
 
 /// A part of a shared object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +53,12 @@ const EDGES: &[usize] = &[0, 1, 3, 4, 5, 15, 16, 18, 19, 20, 52, 63, 64, 65, 119
 
 /// So many kinds of damage to a file: a fifth are cuts, a tenth pages of zeros, the rest are bits.
 pub fn damages(file: &[u8], count: usize, random: &mut Random) -> Vec<Damage> {
-    let cuts = EDGES.iter().copied().chain((0..).map(|_| random.below(file.len())));
+    let cuts = EDGES.iter().copied().chain((0..).map(|_| random.place(file.len())));
     let mut damages: Vec<Damage> = cuts.take(count / 5).map(Damage::CutAt).collect();
-    damages.extend((0..count / 10).map(|_| Damage::Zeroed(random.below(file.len().div_ceil(PAGE)))));
+    damages.extend((0..count / 10).map(|_| Damage::Zeroed(random.place(file.len().div_ceil(PAGE)))));
     let parts: Vec<Part> = PARTS.iter().copied().filter(|part| part.range(file).is_some()).collect();
     for number in 0..count - damages.len() {
-        let bits = [1, 1, 2, 8, 64][random.below(5)];
+        let bits = [1, 1, 2, 8, 64][random.place(5)];
         damages.push(Damage::Flipped(parts[number % parts.len()], bits));
     }
     damages
@@ -92,7 +74,7 @@ impl Damage {
             Self::Flipped(part, bits) => {
                 let range = part.range(file).expect("the file has this part");
                 for _ in 0..bits {
-                    bytes[range.start + random.below(range.len())] ^= 1 << random.below(8);
+                    bytes[range.start + random.place(range.len())] ^= 1 << random.place(8);
                 }
             }
         }

@@ -17,5 +17,6 @@ pub mod http;
 pub mod layers;
 pub mod ordinary;
 pub mod process;
+pub mod random;
 pub mod sentences;
 pub mod stall;

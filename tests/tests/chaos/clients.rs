@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hairtrigger_tests::http::{Connection, NoAnswer, Response};
+use hairtrigger_tests::random::Random;
 
 use super::FUNCTIONS;
-use super::random::Random;
 
 /// Outcomes that are honest where workers, templates and inits are killed and descriptors are short, with the status of
 /// each.
@@ -200,7 +200,7 @@ impl<'t> Client<'t> {
         let longest = LENGTHS.iter().find(|(_, up_to)| share < *up_to).map_or(0, |(length, _)| *length);
         let length = random.up_to(if ahead { longest.min(AHEAD) } else { longest });
         let mut body = format!("{id}\n").into_bytes();
-        let mut word = random.next();
+        let mut word = random.number();
         while body.len() < length {
             word = word.rotate_left(9).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             body.extend_from_slice(&word.to_le_bytes());

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::http::Connection;
 use hairtrigger_tests::process::Process;
+use hairtrigger_tests::random::Random;
 
 use super::clients::Tally;
-use super::random::Random;
 use super::{FUNCTIONS, deploy};
 
 /// A recovery that takes longer is told of, with what the daemon has said last.

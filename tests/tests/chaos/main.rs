@@ -12,7 +12,6 @@ mod clients;
 mod disk;
 mod faults;
 mod nuisances;
-mod random;
 mod rest;
 
 use std::path::PathBuf;
@@ -24,7 +23,7 @@ use clients::{Client, Tally};
 use faults::Faults;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::process::{eventually, left_after};
-use random::Random;
+use hairtrigger_tests::random::Random;
 use rest::Rest;
 
 /// Clients that check what they get, and such that get in the way.

@@ -6,8 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use hairtrigger_tests::http::{Connection, get, post};
-
-use super::random::Random;
+use hairtrigger_tests::random::Random;
 
 /// A body that no socket holds, in bytes.
 const LONG: usize = 5_000_000;

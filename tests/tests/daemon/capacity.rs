@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::{Connection, get};
+use hairtrigger_tests::http::get;
 use hairtrigger_tests::process::eventually;
 
 use crate::own;
@@ -218,10 +219,9 @@ fn owned((name, state): (&str, &str)) -> (String, String) {
 
 /// Functions and their states, by name.
 fn states(home: &Home) -> Vec<(String, String)> {
-    let answer = Connection::to_socket(&home.admin()).get("/_/functions").json();
-    let functions = answer["functions"].as_array().expect("a list").iter();
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
-    let mut states: Vec<_> = functions.map(|f| (text(&f["name"]), text(&f["state"]))).collect();
+    let mut states: Vec<_> =
+        admin::functions(home).iter().map(|f| (text(&f["name"]), text(&f["state"]))).collect();
     states.sort();
     states
 }

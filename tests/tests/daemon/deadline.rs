@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::{Connection, get};
+use hairtrigger_tests::http::get;
 
 use crate::own;
 
@@ -97,10 +98,7 @@ fn who_uses_more_cpu_time_than_it_may_is_killed() {
     let mut connection = daemon.connect();
     let sentence = "Function probe was killed at its CPU time limit of 200ms; raise cpu_time in its function.toml or \
                     compute less at once.";
-    let used = || {
-        let functions = Connection::to_socket(&home.admin()).get("/_/usage").json();
-        functions["functions"][0]["cpu_us"].as_u64().expect("a number")
-    };
+    let used = || admin::usage(&home, "probe")["cpu_us"].as_u64().expect("a number");
     for _ in 0..2 {
         let before = used();
         connection.get("/probe/spin").assert_outcome("probe", 504, "timeout", sentence);

@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
-use hairtrigger_tests::http::{Connection, get};
+use hairtrigger_tests::http::Connection;
 use hairtrigger_tests::process::eventually;
 use serde_json::{Value, json};
 
@@ -22,8 +23,7 @@ fn reload(home: &Home) -> (u16, Value) {
 /// Waits until exactly these functions are ready, and nothing is left of others.
 fn await_functions(home: &Home, expected: &[&str]) {
     eventually("the functions are as they should be", || {
-        let answer = Connection::to_socket(&home.admin()).get("/_/functions").json();
-        let functions = answer["functions"].as_array().expect("a list");
+        let functions = admin::functions(home);
         let ready = functions.iter().all(|function| function["state"] == "ready");
         let mut names: Vec<_> = functions.iter().filter_map(|function| function["name"].as_str()).collect();
         names.sort_unstable();
@@ -229,8 +229,8 @@ fn a_reload_that_is_asked_for_while_another_goes_on_sees_what_is_newest() {
     for asker in &mut askers {
         assert_eq!(asker.receive().status, 200);
     }
-    let functions = Connection::to_socket(&home.admin()).send(get("/_/functions")).receive().json();
-    assert_eq!(functions["functions"].as_array().map(Vec::len), Some(9), "{functions}");
+    let functions = admin::functions(&home);
+    assert_eq!(functions.len(), 9, "{functions:?}");
     daemon.stop();
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use hairtrigger_tests::admin::usage;
 use hairtrigger_tests::artefacts;
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
@@ -16,13 +17,6 @@ use serde_json::{Value, json};
 use crate::{Ends, own};
 
 const SHARDS: &str = "listen = \"127.0.0.1:0\"\nshards = 2";
-
-/// What the daemon says of a function.
-fn usage(home: &Home, name: &str) -> Value {
-    let answer = Connection::to_socket(&home.admin()).get("/_/usage").json();
-    let functions = answer["functions"].as_array().expect("a list");
-    functions.iter().find(|function| function["name"] == name).cloned().unwrap_or(Value::Null)
-}
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))

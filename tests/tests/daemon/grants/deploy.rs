@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use hairtrigger_tests::admin;
 use hairtrigger_tests::artefacts;
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::Connection;
@@ -17,9 +18,8 @@ fn reload(home: &Home) -> Value {
 }
 
 fn listed(home: &Home) -> Value {
-    let answer = Connection::to_socket(&home.admin()).get("/_/functions").json();
-    let functions = answer["functions"].as_array().expect("an array").iter();
-    let present = functions.filter(|function| function["state"] == "ready");
+    let functions = admin::functions(home);
+    let present = functions.iter().filter(|function| function["state"] == "ready");
     present
         .map(|function| (function["name"].as_str().expect("a name").to_owned(), function["grants"].clone()))
         .collect()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hairtrigger_tests::damage::{Random, damages};
+use hairtrigger_tests::damage::damages;
+use hairtrigger_tests::random::Random;
 
 use super::super::answers::outcome;
 use super::*;
@@ -49,7 +50,7 @@ fn is_one_of_the_reasons(reason: &str) -> bool {
 #[test]
 fn c93_five_hundred_damaged_copies_disturb_nobody() {
     beside_the_neighbour(|daemon| {
-        let mut random = Random(93);
+        let mut random = Random::new(93);
         let mut memory = Vec::new();
         for source in ["plugins/echo/echo.c", "plugins/aggregate/aggregate.cpp"] {
             let plugin = stripped(daemon.home, source);

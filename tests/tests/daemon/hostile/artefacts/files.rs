@@ -43,7 +43,7 @@ fn c93_a_plugin_that_is_replaced_while_it_is_loaded() {
         home.add("replaced", &own("init_hangs"), MANIFEST);
         reload(home);
         let loading = |versions: &[Value]| versions.iter().any(|version| version["state"] == "loading");
-        eventually("it is being loaded", || loading(&versions(home)).then_some(()));
+        eventually("it is being loaded", || loading(&functions(home)).then_some(()));
         for _ in 0..20 {
             home.add("replaced", &own("probe"), MANIFEST).add("replaced", &echo(), MANIFEST);
             reload(home);
@@ -106,7 +106,7 @@ fn c93_half_an_upload_changes_nothing() {
             assert!(is_printable(message), "{message:?}");
         }
         daemon.get("/good").assert_ok("GET /good\n");
-        assert_eq!(versions(home).len(), 2, "the neighbour and the old version");
+        assert_eq!(functions(home).len(), 2, "the neighbour and the old version");
     });
 }
 

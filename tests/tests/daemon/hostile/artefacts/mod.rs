@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
+use hairtrigger_tests::admin::functions;
 use hairtrigger_tests::artefacts;
 use serde_json::Value;
 
@@ -48,15 +49,6 @@ fn reload(home: &Home) {
     assert_eq!(answer.status, 200, "{}", answer.body.escape_ascii());
 }
 
-/// The versions that there are, as the administration tells.
-fn versions(home: &Home) -> Vec<Value> {
-    let mut answer = Connection::to_socket(&home.admin()).get("/_/functions").json();
-    match answer["functions"].take() {
-        Value::Array(versions) => versions,
-        other => panic!("no list: {other}"),
-    }
-}
-
 /// Removes all functions but the neighbour, and waits until nothing is left of them, for as long as it becomes less.
 fn remove_all(home: &Home) {
     for entry in fs::read_dir(home.functions()).expect("it is there").flatten() {
@@ -65,12 +57,12 @@ fn remove_all(home: &Home) {
         }
     }
     reload(home);
-    let mut left = versions(home).len();
+    let mut left = functions(home).len();
     while left > 1 {
         // What is left when it becomes no less, is told.
         let fewer = |now: &[Value]| if now.len() < left { Vec::new() } else { now.to_vec() };
-        eventually_equal("one less", &Vec::new(), || fewer(&versions(home)));
-        left = versions(home).len();
+        eventually_equal("one less", &Vec::new(), || fewer(&functions(home)));
+        left = functions(home).len();
     }
 }
 
