@@ -516,10 +516,21 @@ pub fn demote(pid: libc::pid_t, process: BorrowedFd<'_>, demoted: bool) -> bool 
     done && !ended
 }
 
-/// Whether a process that was demoted may be restored: only root may, as a rule.
+/// Whether a process of another user may be demoted and restored: that takes `CAP_SYS_NICE`.
 pub fn may_restore() -> bool {
-    // SAFETY: takes no pointers and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    const CAP_SYS_NICE: u32 = 23;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut sets = [0_u32; 6];
+    // SAFETY: the structures are those of version 3 of the interface (a header, and two times three words) and
+    // outlive the call.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) } == 0;
+    // The first word is the effective set's first half.
+    got && sets[0] & (1 << CAP_SYS_NICE) != 0
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds.

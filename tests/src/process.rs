@@ -71,6 +71,15 @@ impl Process {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Whether it runs only when no other of its control group wants to. Of one that does neither that nor run as all
+    /// others do, the test fails.
+    pub fn is_demoted(&self) -> bool {
+        // SAFETY: takes no pointers.
+        let policy = unsafe { libc::sched_getscheduler(self.pid) };
+        assert!(policy == libc::SCHED_IDLE || policy == libc::SCHED_OTHER, "its policy is {policy}");
+        policy == libc::SCHED_IDLE
+    }
+
     /// Which namespace of a kind it is in.
     pub fn namespace(&self, kind: &str) -> String {
         let link = fs::read_link(self.path(&format!("ns/{kind}")));

@@ -7,13 +7,6 @@ use hairtrigger_tests::process::{Process, eventually};
 
 use crate::own;
 
-fn is_demoted(worker: &Process) -> bool {
-    // SAFETY: takes no pointers.
-    let policy = unsafe { libc::sched_getscheduler(worker.pid) };
-    assert!(policy == libc::SCHED_IDLE || policy == libc::SCHED_OTHER, "its policy is {policy}");
-    policy == libc::SCHED_IDLE
-}
-
 #[test]
 fn a_worker_is_demoted_while_it_has_a_long_invocation() {
     let home = Home::new();
@@ -24,13 +17,13 @@ fn a_worker_is_demoted_while_it_has_a_long_invocation() {
     let (mut long, mut short) = (daemon.connect(), daemon.connect());
     for _ in 0..3 {
         long.send(get("/probe/use?300"));
-        let demoted = eventually("one is demoted", || workers.iter().position(is_demoted));
+        let demoted = eventually("one is demoted", || workers.iter().position(Process::is_demoted));
         // The other one serves, and is as before: also one that takes long, if it does not compute.
         short.get("/probe/fine").assert_ok("fine");
         assert_eq!(short.get("/probe/sleep?50").status, 200);
-        assert!(!is_demoted(&workers[1 - demoted]), "sleep is no CPU time");
+        assert!(!workers[1 - demoted].is_demoted(), "sleep is no CPU time");
         long.receive().assert_ok("used\n");
-        assert!(!is_demoted(&workers[demoted]), "who has the answer finds the worker restored");
+        assert!(!workers[demoted].is_demoted(), "who has the answer finds the worker restored");
     }
     assert_eq!(daemon.workers("probe").len(), 2, "they are the same");
     assert!(workers.iter().all(|worker| daemon.workers("probe").iter().any(|there| there.pid == worker.pid)));

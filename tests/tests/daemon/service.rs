@@ -8,8 +8,10 @@ use std::time::Duration;
 use hairtrigger_tests::artefacts;
 use hairtrigger_tests::daemon::Daemon;
 use hairtrigger_tests::home::Home;
+use hairtrigger_tests::http::get;
+use hairtrigger_tests::process::eventually;
 
-use crate::echo;
+use crate::{echo, own};
 
 /// What a manager is told next, field by field.
 fn told(manager: &UnixDatagram) -> Vec<String> {
@@ -58,7 +60,7 @@ fn the_manager_hears_of_start_reload_and_end() {
 #[test]
 fn the_units_capabilities_are_enough() {
     let home = Home::new();
-    home.add("echo", &echo(), "");
+    home.add("probe", &own("probe"), "timeout = \"60s\"\n[concurrency]\nmax = 1");
     let unit = artefacts::workspace().join("daemon/hairtrigger.service");
     let unit = fs::read_to_string(unit).expect("the unit is there");
     let lines = unit.lines().filter_map(|line| line.strip_prefix("CapabilityBoundingSet="));
@@ -74,6 +76,11 @@ fn the_units_capabilities_are_enough() {
     let bounding = daemon.process.status("CapBnd");
     let count = u64::from_str_radix(&bounding, 16).expect("a number").count_ones() as usize;
     assert!((1..=set.matches('+').count()).contains(&count), "it has others: {bounding}");
-    daemon.get("/echo").assert_ok("GET /echo\n");
+    let worker = daemon.await_workers("probe", 1).remove(0);
+    let mut connection = daemon.connect();
+    connection.send(get("/probe/use?300"));
+    eventually("a worker with a long invocation is demoted", || worker.is_demoted().then_some(()));
+    connection.receive().assert_ok("used\n");
+    assert!(!worker.is_demoted(), "who has the answer finds the worker restored");
     daemon.stop();
 }
