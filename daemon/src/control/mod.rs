@@ -144,6 +144,8 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
     let mut threads = Vec::new();
     let mut ends = Vec::new();
     let pulses: Vec<Arc<Pulse>> = (0..shards).map(|_| Arc::default()).collect();
+    // Before the shards: if it cannot be started, there is nothing to end. Those that have not begun it does not mind.
+    let watchdog = Watchdog::start(pulses.clone(), log.clone())?;
     for (number, listeners) in (0..shards).zip(change.new) {
         let started = start_shard(ShardConfig {
             number,
@@ -164,11 +166,11 @@ pub(crate) fn run(launch: Launch<'_>) -> Result<CutOff> {
             }
             Err(error) => {
                 end_all(&inboxes);
+                threads.into_iter().for_each(|thread| drop(thread.join()));
                 return Err(error);
             }
         }
     }
-    let watchdog = Watchdog::start(pulses, log.clone())?;
     let result = runtime.block_on(control.run(Ears {
         heard,
         reports,
