@@ -129,6 +129,8 @@ pub const DEMOTE_AFTER: Duration = Duration::from_millis(10);
 pub const CPU_LIMIT_LOOK: Duration = Duration::from_millis(1);
 /// Records of invocations that wait to be read; what comes on top is counted and dropped.
 pub const RECORDS: usize = 8 * 1024;
+/// So often at most it is said how many were dropped.
+pub const LOST_TOLD: Duration = Duration::from_secs(1);
 
 // ---- functions ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ use super::log::Log;
 use super::output::Followed;
 use super::registry::Deployed;
 use super::reload::{Reading, Reloads};
-use super::report::Halves;
+use super::report::{Halves, Lost};
 use super::versions::{Done, Effect, Versions};
 use super::watchdog::Watchdog;
 use super::{Front, level, notify, output, sink, watched};
@@ -91,12 +91,13 @@ impl Control<'_> {
         let mut draining = self.shards.len();
         let itemised = records.as_ref().is_some_and(|records| records.itemised);
         let mut halves = itemised.then(Halves::default);
+        let mut lost = Lost::default();
         loop {
             tokio::select! {
                 _ = ended.recv() => {
                     running -= 1;
                     if running == 0 || !self.ending {
-                        self.tell_rest(records.as_deref(), halves);
+                        self.tell_rest(records.as_deref(), halves, lost);
                         return Ok(if self.ending { End::Told } else { End::Untold });
                     }
                 }
@@ -154,12 +155,11 @@ impl Control<'_> {
                         output::follow(name.into(), output.pipe, deployed.mark_output, self.log);
                     }
                 }
-                (told, lost) = next_record(records.as_deref()) => {
+                (told, more) = next_record(records.as_deref()) => {
                     self.tell(told, halves.as_mut());
-                    if lost > 0 {
-                        self.log.event(format!("{lost} more invocations were too many to tell of"));
-                    }
+                    lost.add(more, Instant::now());
                 }
+                () = at(lost.due()) => self.log.report(lost.tell(Instant::now())),
                 Some(wish) = wishes.recv(), if !self.ending => self.obey(wish),
                 () = next_beat(&mut beats) => if watchdog.is_content() {
                     notify::alive();
@@ -182,13 +182,15 @@ impl Control<'_> {
     }
 
     /// The shards have ended: tells of what they told last.
-    fn tell_rest(&self, records: Option<&Records>, mut halves: Option<Halves>) {
+    fn tell_rest(&self, records: Option<&Records>, mut halves: Option<Halves>, mut lost: Lost) {
         while let Some(told) = records.and_then(Records::take) {
             self.tell(told, halves.as_mut());
         }
         for (record, cpu) in halves.iter_mut().flat_map(Halves::rest) {
             self.log.report(self.front.invoked(&record, cpu.as_ref()));
         }
+        lost.add(records.map_or(0, Records::lost), Instant::now());
+        self.log.report(lost.tell(Instant::now()));
     }
 
     /// What is under way is finished, and nothing else.
@@ -347,6 +349,14 @@ impl Control<'_> {
 async fn next_record(records: Option<&Records>) -> (Told, u64) {
     match records {
         Some(records) => records.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// At this moment; never, if there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -2,8 +2,9 @@
 //! wait until the clock of its worker is read. Here they find each other. Bookkeeping only.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
-use hairtrigger_sandbox::limits::RECORDS;
+use hairtrigger_sandbox::limits::{LOST_TOLD, RECORDS};
 
 use crate::shard::meter::Share;
 use crate::shard::record::{Record, Start, Told};
@@ -70,9 +71,56 @@ impl Halves {
     }
 }
 
+/// Invocations that were too many to tell of: summed up, and said once in a while.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    count: u64,
+    /// Since when there are some, or when it was said the last time.
+    since: Option<Instant>,
+}
+
+impl Lost {
+    /// So many more.
+    pub(super) fn add(&mut self, count: u64, now: Instant) {
+        self.count += count;
+        if self.count > 0 {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// When it is to be said; `None` if there is nothing to say.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.since.filter(|_| self.count > 0).map(|since| since + LOST_TOLD)
+    }
+
+    /// What is to be said of all of them.
+    pub(super) fn tell(&mut self, now: Instant) -> Option<String> {
+        let count = std::mem::take(&mut self.count);
+        self.since = Some(now);
+        (count > 0).then(|| format!("{count} more invocations were too many to tell of"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_lost_is_summed_up() {
+        let mut lost = Lost::default();
+        let begin = Instant::now();
+        lost.add(0, begin);
+        assert_eq!(lost.due(), None);
+        for _ in 0..5000 {
+            lost.add(2, begin);
+        }
+        let due = begin + LOST_TOLD;
+        assert_eq!(lost.due(), Some(due));
+        assert_eq!(lost.tell(due).as_deref(), Some("10000 more invocations were too many to tell of"));
+        assert_eq!((lost.due(), lost.tell(due)), (None, None), "once");
+        lost.add(1, due);
+        assert_eq!(lost.due(), Some(due + LOST_TOLD), "not again at once");
+    }
 
     fn record(id: u8, start: Start) -> Told {
         Told::Record(Record {

@@ -120,11 +120,16 @@ impl Records {
     pub(crate) async fn next(&self) -> (Told, u64) {
         loop {
             if let Some(told) = self.take() {
-                return (told, self.lost.swap(0, Ordering::Relaxed));
+                return (told, self.lost());
             }
             // A bell that rang before this is remembered.
             self.bell.notified().await;
         }
+    }
+
+    /// How many records were lost since this was asked the last time.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
     }
 
     /// The next word, if there is one already.
