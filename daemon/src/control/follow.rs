@@ -174,7 +174,7 @@ impl Control<'_> {
         let whole = match (told, halves) {
             (told, Some(halves)) => halves.take(told),
             (Told::Record(record), None) => vec![(record, None)],
-            (Told::Cpu(_), None) => vec![],
+            (Told::Cpu(_) | Told::Again(_), None) => vec![],
         };
         for (record, cpu) in whole {
             self.log.report(self.front.invoked(&record, cpu.as_ref()));

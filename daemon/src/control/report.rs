@@ -1,5 +1,6 @@
 //! An invocation's record and its CPU time come from the shards each for itself, in either order: its answer does not
-//! wait until the clock of its worker is read. Here they find each other. Bookkeeping only.
+//! wait until the clock of its worker is read. Here they find each other. One that was given to a second worker has two
+//! shares, of which the first is told before all else. Bookkeeping only.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -13,16 +14,19 @@ use crate::shard::reply::InvocationId;
 /// An invocation that can be told of. Without its CPU time, if nothing came of that: the daemon had too much to tell.
 pub(super) type Whole = (Record, Option<Share>);
 
-#[derive(Debug)]
-enum Half {
-    Record(Record),
-    Cpu(Share),
+/// What is known of one invocation.
+#[derive(Debug, Default)]
+struct Parts {
+    record: Option<Record>,
+    cpu: Option<Share>,
+    /// More CPU time is to come: it was given to a second worker.
+    more: bool,
 }
 
-/// Those of which half is there.
+/// Those of which a part is there.
 #[derive(Debug, Default)]
 pub(super) struct Halves {
-    waiting: HashMap<InvocationId, Half>,
+    waiting: HashMap<InvocationId, Parts>,
     /// In the order in which they came; some are not waiting any more.
     order: VecDeque<InvocationId>,
 }
@@ -30,44 +34,58 @@ pub(super) struct Halves {
 impl Halves {
     /// One more is there; what can be told by that.
     pub(super) fn take(&mut self, told: Told) -> Vec<Whole> {
-        let (invocation, half) = match told {
-            // No worker had it.
-            Told::Record(record) if record.start == Start::None => return vec![(record, None)],
-            Told::Record(record) => (record.invocation, Half::Record(record)),
-            Told::Cpu(share) => (share.invocation, Half::Cpu(share)),
+        let invocation = match &told {
+            Told::Record(record) => record.invocation,
+            Told::Cpu(share) => share.invocation,
+            Told::Again(invocation) => *invocation,
         };
+        let parts = self.waiting.entry(invocation).or_insert_with(|| {
+            self.order.push_back(invocation);
+            Parts::default()
+        });
+        // Whether no worker has it, or will.
+        let mut over = false;
+        match told {
+            Told::Record(record) => {
+                over = record.start == Start::None;
+                parts.record = Some(record);
+            }
+            Told::Cpu(share) => {
+                let before = parts.cpu.take();
+                parts.cpu = Some(Share {
+                    invocation,
+                    cpu: share.cpu + before.map_or(0, |before| before.cpu),
+                    apportioned: share.apportioned || before.is_some_and(|before| before.apportioned),
+                });
+                parts.more = false;
+            }
+            Told::Again(_) => parts.more = true,
+        }
         let mut whole = Vec::new();
-        match (self.waiting.remove(&invocation), half) {
-            (Some(Half::Cpu(share)), Half::Record(record))
-            | (Some(Half::Record(record)), Half::Cpu(share)) => {
-                whole.push((record, Some(share)));
-            }
-            // An invocation has one of each.
-            (None | Some(_), half) => {
-                self.waiting.insert(invocation, half);
-                self.order.push_back(invocation);
-            }
+        if over || (parts.record.is_some() && parts.cpu.is_some() && !parts.more) {
+            let parts = self.waiting.remove(&invocation);
+            whole.extend(parts.and_then(|parts| Some((parts.record?, parts.cpu))));
         }
         while self.order.len() > RECORDS
             || self.order.front().is_some_and(|id| !self.waiting.contains_key(id))
         {
             let first = self.order.pop_front().and_then(|id| self.waiting.remove(&id));
-            if let Some(Half::Record(record)) = first {
-                whole.push((record, None));
-            }
+            whole.extend(first.and_then(Parts::alone));
         }
         whole
     }
 
     /// Nothing more comes; what was not told yet.
     pub(super) fn rest(&mut self) -> Vec<Whole> {
-        let halves = self.order.drain(..).filter_map(|id| self.waiting.remove(&id));
-        halves
-            .filter_map(|half| match half {
-                Half::Record(record) => Some((record, None)),
-                Half::Cpu(_) => None,
-            })
-            .collect()
+        let parts = self.order.drain(..).filter_map(|id| self.waiting.remove(&id));
+        parts.filter_map(Parts::alone).collect()
+    }
+}
+
+impl Parts {
+    /// Of one whose CPU time is not known, or not all of it.
+    fn alone(self) -> Option<Whole> {
+        self.record.map(|record| (record, None))
     }
 }
 
@@ -161,6 +179,25 @@ mod tests {
         assert_eq!(told(halves.take(cpu(4))), []);
         assert_eq!(told(halves.take(record(5, Start::Warm))), []);
         assert_eq!(told(halves.rest()), [(5, None)]);
+    }
+
+    #[test]
+    fn what_two_workers_used_for_one_is_told_together() {
+        let mut halves = Halves::default();
+        let again = || Told::Again([1; 32]);
+        assert_eq!(told(halves.take(cpu(1))), []);
+        assert_eq!(told(halves.take(again())), []);
+        assert_eq!(told(halves.take(record(1, Start::Warm))), [], "its second worker's is to come");
+        assert_eq!(told(halves.take(cpu(1))), [(1, Some(2))]);
+        for told in [cpu(1), again(), cpu(1)] {
+            assert!(halves.take(told).is_empty());
+        }
+        assert_eq!(told(halves.take(record(1, Start::Warm))), [(1, Some(2))]);
+        for told in [cpu(1), again()] {
+            assert!(halves.take(told).is_empty());
+        }
+        assert_eq!(told(halves.take(record(1, Start::None))), [(1, Some(1))], "no second worker had it");
+        assert!(halves.waiting.is_empty() && halves.order.is_empty());
     }
 
     #[test]

@@ -451,13 +451,16 @@ impl Shard {
         let mut waiting = Vec::new();
         for (place, flight) in flights.into_iter().enumerate() {
             let ended = place == 0 || was_begun(begun, &flight);
-            if !ended || (again && self.is_tried_again(flight.caller)) {
+            let again = ended && again && self.is_tried_again(flight.caller);
+            let entry = self.functions.get(function);
+            if !ended || again {
+                if let Some(entry) = entry.filter(|_| again && place == 0) {
+                    entry.told_again(&flight);
+                }
                 waiting.push(flight);
                 continue;
             }
-            if place > 0
-                && let Some(entry) = self.functions.get(function)
-            {
+            if let Some(entry) = entry.filter(|_| place > 0) {
                 entry.never_first(&flight);
             }
             self.answer_caller(flight.caller, why);

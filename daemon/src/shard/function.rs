@@ -609,6 +609,13 @@ impl Function {
         tell(self.records.as_ref(), Share { invocation: flight.invocation, cpu: 0, apportioned: false });
     }
 
+    /// An invocation that was its worker's first is given to another one: what this one told of it is not all.
+    pub(crate) fn told_again(&self, flight: &Flight) {
+        if let Some(records) = self.records.as_ref().filter(|records| records.itemised) {
+            records.push(Told::Again(flight.invocation));
+        }
+    }
+
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
         self.workers.get_mut(usize::from(slot))?.as_deref_mut()
     }

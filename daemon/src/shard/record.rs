@@ -100,6 +100,8 @@ pub(crate) enum Told {
     Record(Record),
     /// What it has used is known.
     Cpu(Share),
+    /// It is given to another worker: what is known so far is not all that it uses.
+    Again(InvocationId),
 }
 
 impl Records {
@@ -282,7 +284,7 @@ mod tests {
         };
         let bytes = |told| match told {
             Told::Record(record) => record.request_bytes,
-            Told::Cpu(_) => unreachable!("there was none"),
+            Told::Cpu(_) | Told::Again(_) => unreachable!("there was none"),
         };
         for n in 0..RECORDS as u64 + 3 {
             records.push(record(n));

@@ -216,6 +216,30 @@ fn each_call_is_reported_once_if_that_is_wanted() {
     daemon.stop();
 }
 
+/// One line also for a call that two workers had, with what both have used.
+#[test]
+fn a_call_that_two_workers_had_is_reported_with_what_both_used() {
+    let home = Home::new();
+    home.configure(&format!("{SHARDS}\nreport = true"));
+    let rest = "timeout = \"60s\"\nidempotent = true\n[concurrency]\nmax = 1";
+    home.add("probe", &own("probe"), rest);
+    let daemon = home.start();
+    let first = daemon.await_workers("probe", 1).remove(0);
+    let mut connection = daemon.connect();
+    connection.send(get("/probe/use?400"));
+    eventually("it has used some", || (number(&usage(&home, "probe")["cpu_us"]) > 100_000).then_some(()));
+    first.signal(libc::SIGKILL);
+    connection.receive().assert_ok("used\n");
+    daemon.await_lines(1, |line| line.starts_with("REPORT "));
+    let lines: Vec<_> = daemon.lines().into_iter().filter(|line| line.starts_with("REPORT ")).collect();
+    let field =
+        |line: &str| line.split(' ').find_map(|field| field.strip_prefix("cpu_us=")?.parse::<u64>().ok());
+    let cpu = field(&lines[0]).unwrap_or_else(|| panic!("it was alone: {lines:?}"));
+    assert!(lines.len() == 1 && cpu > 500_000, "{lines:?}");
+    assert!(number(&usage(&home, "probe")["cpu_us"]).abs_diff(cpu) <= 1);
+    daemon.stop();
+}
+
 #[test]
 fn totals_outlive_versions_and_go_with_their_function() {
     let home = Home::new();
