@@ -1,5 +1,6 @@
 //! A thread for errands to the cgroup file system, which can wait for a grace period of about 10 ms.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,12 +31,25 @@ pub(crate) fn start(
 ) -> std::io::Result<(Sender<Errand>, JoinHandle<()>)> {
     let (sender, receiver) = channel();
     let thread =
-        std::thread::Builder::new().name("groups".to_owned()).spawn(move || run(receiver, trouble))?;
+        std::thread::Builder::new().name("groups".to_owned()).spawn(move || run(&receiver, trouble))?;
     Ok((sender, thread))
 }
 
-fn run(errands: Receiver<Errand>, trouble: impl Fn(String)) {
-    for errand in errands {
+/// The next errand: of those that have come the first that is urgent, or else the first. `None` once there are no more.
+fn next<T>(come: &Receiver<T>, waiting: &mut VecDeque<T>, is_urgent: impl Fn(&T) -> bool) -> Option<T> {
+    if waiting.is_empty() {
+        waiting.push_back(come.recv().ok()?);
+    }
+    waiting.extend(come.try_iter());
+    let first = waiting.iter().position(is_urgent).unwrap_or(0);
+    waiting.remove(first)
+}
+
+fn run(errands: &Receiver<Errand>, trouble: impl Fn(String)) {
+    let mut waiting = VecDeque::new();
+    // A function with work that may be short is held up by all others until that is written.
+    let is_urgent = |errand: &Errand| matches!(errand, Errand::Idle { .. });
+    while let Some(errand) = next(errands, &mut waiting, is_urgent) {
         match errand {
             // Many a worker that serves one invocation only has ended by now.
             Errand::Attach { pidfd, .. } if sys::has_ended(pidfd.as_fd()) => {}
@@ -78,5 +92,24 @@ fn prefer_for_oom(pid: libc::pid_t, worker: BorrowedFd<'_>) {
         && !sys::has_ended(worker)
     {
         let _ = file.write_all(WORKER_OOM_SCORE_ADJ.to_string().as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_urgent_goes_first_and_nothing_is_left() {
+        let (sender, come) = channel();
+        let mut waiting = VecDeque::new();
+        let mut next = || next(&come, &mut waiting, |errand| *errand >= 10);
+        for errand in [1, 2, 10, 3, 11] {
+            sender.send(errand).unwrap();
+        }
+        assert_eq!([next(), next(), next()], [Some(10), Some(11), Some(1)]);
+        sender.send(12).unwrap();
+        drop(sender);
+        assert_eq!([next(), next(), next(), next()], [Some(12), Some(2), Some(3), None]);
     }
 }
