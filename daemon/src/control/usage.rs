@@ -75,9 +75,17 @@ impl Usages {
         }
     }
 
-    /// Nothing is left of a version.
+    /// Nothing is left of a version, but perhaps of its groups, whose last word is still to come.
     pub(super) fn unloaded(&mut self, key: u32) {
-        self.loaded.remove(&key);
+        if self.loaded.get(&key).is_some_and(|loaded| loaded.count.is_none()) {
+            self.loaded.remove(&key);
+        }
+    }
+
+    /// How many versions are known.
+    #[cfg(test)]
+    pub(super) fn versions(&self) -> usize {
+        self.loaded.len()
     }
 
     /// Every function there is.

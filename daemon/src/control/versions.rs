@@ -604,6 +604,12 @@ impl Versions {
     fn give_up(&mut self, key: u32, reason: &str) {
         self.abandon(key, reason);
         self.let_take_over();
+        let name = self.entries.get(&key).map(|entry| entry.deployed.manifest.name.as_str());
+        let unknown = |name: &&str| !self.present.contains_key(*name) && !self.coming.contains_key(*name);
+        // It was the first of its name.
+        if let Some(name) = name.filter(unknown) {
+            self.usages.forget(name);
+        }
     }
 
     /// A version that comes will not serve; the older one, if there is one, goes on.
@@ -647,6 +653,7 @@ impl Versions {
 
     fn forget(&mut self, key: u32) {
         self.entries.remove(&key);
+        self.usages.unloaded(key);
         self.effects.push(Effect::Forget(key));
         self.change_room(|room| room.forget(key));
         if self.connections_each() != self.most_connections {

@@ -427,7 +427,9 @@ impl Watch {
             self.by_function.remove(&template.spec.key);
         }
         let count = template.slot.as_ref().filter(|_| template.loaded).and_then(Slot::cpu_count);
-        if let Some((count, cpu)) = count.and_then(|count| count.read().map(|cpu| (count, cpu))) {
+        if let Some(count) = count {
+            // Also if it cannot be read: nobody is to wait for it.
+            let cpu = count.read().unwrap_or_default();
             self.sink.deliver(Event::GroupGone { function: template.spec.key, count, cpu });
         }
         self.remove(template.slot);

@@ -191,6 +191,38 @@ fn a_function_that_is_removed_takes_its_coming_version_along() {
 }
 
 #[test]
+fn nothing_is_kept_of_what_versions_without_groups_used() {
+    let mut books = Books::new(1);
+    books.versions.begin(deployed("f", ""), 1, None);
+    for (key, next) in [(0, 1), (1, 2)] {
+        books.versions.load_used(key, Duration::from_millis(1), None);
+        books.versions.loaded(key);
+        books.versions.worker_ready(key);
+        books.versions.begin(deployed("f", ""), 1, None);
+        books.versions.loaded(next);
+        books.versions.worker_ready(next);
+        books.versions.retired(key);
+        assert_eq!(books.versions.usages.versions(), 1, "it ends");
+        books.versions.template_gone(key, "it was told to");
+        assert_eq!(books.versions.usages.versions(), 0);
+    }
+}
+
+#[test]
+fn a_function_that_never_came_has_used_nothing() {
+    let mut books = Books::new(1);
+    let names = |books: &Books| serde_json::to_string(&books.versions.usage()).unwrap();
+    books.versions.begin(deployed("old", "routes = ['/x']"), 1, None);
+    books.versions.loaded(0);
+    books.versions.worker_ready(0);
+    // Its route is somebody else's, who may be about to give it up.
+    books.versions.begin(deployed("new", "routes = ['/x']"), 1, None);
+    assert!(names(&books).contains("new"));
+    assert!(!books.versions.load_failed(1, "it does not load"));
+    assert!(names(&books).contains("old") && !names(&books).contains("new"));
+}
+
+#[test]
 fn a_version_that_is_still_being_loaded_is_unloaded_as_soon_as_nobody_wants_it() {
     let mut books = Books::new(1);
     let _outcome = books.begin("f", "");
