@@ -100,8 +100,10 @@ struct Standing {
     idle: AtomicU32,
     /// Starting or alive.
     workers: AtomicU32,
-    /// With a long invocation.
+    /// With a long invocation, those that drain included.
     demoted: AtomicU32,
+    /// Those that drain and still have invocations, which are not among the workers; as far as that was told.
+    draining: AtomicU32,
     /// Since when one of the idle is so: monotonic, in nanoseconds. Only where functions share a number of workers.
     idle_since: AtomicU64,
 }
@@ -230,11 +232,12 @@ impl Version {
         }
     }
 
-    /// Says how many of a shard's workers have long invocations.
-    pub(crate) fn stand_demoted(&self, shard: u16, demoted: usize) {
-        if let Some(standing) = self.standings.get(usize::from(shard)) {
-            standing.demoted.store(u32::try_from(demoted).unwrap_or(u32::MAX), Ordering::Relaxed);
-        }
+    /// Says how many of a shard's workers have long invocations, and how many drain and have any.
+    pub(crate) fn stand_demoted(&self, shard: u16, demoted: usize, draining: usize) {
+        let Some(standing) = self.standings.get(usize::from(shard)) else { return };
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        standing.demoted.store(narrow(demoted), Ordering::Relaxed);
+        standing.draining.store(narrow(draining), Ordering::Relaxed);
     }
 
     /// Settles whether all that its workers do, or are about to do, is long; true if that is another than before, which
@@ -246,7 +249,8 @@ impl Version {
             let working = standing
                 .workers
                 .load(Ordering::Relaxed)
-                .saturating_sub(standing.idle.load(Ordering::Relaxed));
+                .saturating_sub(standing.idle.load(Ordering::Relaxed))
+                .saturating_add(standing.draining.load(Ordering::Relaxed));
             long += demoted;
             other += working.saturating_sub(demoted);
         }
@@ -369,20 +373,35 @@ mod tests {
         let version = version(0, 0, 9, 2);
         version.stand(0, 1, 2);
         assert!(!version.settle_idle(), "nothing is long");
-        version.stand_demoted(0, 1);
+        version.stand_demoted(0, 1, 0);
         assert!(version.settle_idle() && !version.settle_idle() && version.idle.load(Ordering::Relaxed));
         version.stand(1, 0, 1);
         assert!(
             version.settle_idle() && !version.idle.load(Ordering::Relaxed),
             "another shard has short work"
         );
-        version.stand_demoted(1, 1);
+        version.stand_demoted(1, 1, 0);
         assert!(version.settle_idle());
         assert!(version.awake() && !version.awake(), "once");
-        version.stand_demoted(0, 0);
+        version.stand_demoted(0, 0, 0);
         version.stand(0, 2, 2);
         assert!(version.settle_idle(), "one that is idle is no matter");
-        version.stand_demoted(1, 0);
+        version.stand_demoted(1, 0, 0);
+        assert!(version.settle_idle() && !version.idle.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn one_that_drains_works_as_the_others_do() {
+        let version = version(0, 0, 9, 1);
+        version.stand(0, 0, 1);
+        version.stand_demoted(0, 1, 1);
+        assert!(!version.settle_idle(), "of two one has long work");
+        version.stand_demoted(0, 2, 1);
+        assert!(version.settle_idle() && version.idle.load(Ordering::Relaxed));
+        version.stand(0, 0, 0);
+        version.stand_demoted(0, 1, 1);
+        assert!(!version.settle_idle(), "the one that drains is left");
+        version.stand_demoted(0, 0, 1);
         assert!(version.settle_idle() && !version.idle.load(Ordering::Relaxed));
     }
 
