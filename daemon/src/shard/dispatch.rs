@@ -391,9 +391,9 @@ impl Shard {
         if !unread {
             live.channel.done_with_reply();
         }
-        let (flight, lasted) = live.first_ended(*now, timeout);
+        let (flight, served) = live.first_ended(*now, timeout);
         let more = !live.flights.is_empty();
-        entry.served(lasted);
+        entry.served(served);
         if !unread {
             self.release(function, id);
             if more {

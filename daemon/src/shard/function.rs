@@ -75,6 +75,15 @@ impl Flight {
     }
 }
 
+/// What an invocation was to its worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    /// How long it was the first there, in nanoseconds.
+    lasted: u64,
+    /// It was a long one.
+    was_demoted: bool,
+}
+
 /// A worker that is there.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -177,19 +186,20 @@ impl Live {
         others
     }
 
-    /// The first flight has come to its end; returns how long it was the first, in nanoseconds.
-    pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, u64) {
+    /// The first flight has come to its end.
+    pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, Served) {
         let lasted = now.saturating_sub(self.head_since);
         let flight = self.flights.pop_front();
         if let Some(flight) = &flight {
             self.meter.ends(flight.invocation, now);
         }
-        if self.demoted {
+        let was_demoted = self.demoted;
+        if was_demoted {
             self.demoted = !hairtrigger_sandbox::demote(self.pid, self.pidfd.as_fd(), false);
         }
         self.served = true;
         self.head_changed(now, timeout);
-        (flight, lasted)
+        (flight, Served { lasted, was_demoted })
     }
 }
 
@@ -769,10 +779,9 @@ impl Function {
 
     /// Takes note of an invocation, and of how long it kept its worker. Short ones may wait in a busy worker's
     /// channel, which saves waking it for each; as many as would wait about [`WAIT_IN_CHANNEL`].
-    pub(crate) fn served(&mut self, lasted: u64) {
+    pub(crate) fn served(&mut self, Served { lasted, was_demoted }: Served) {
         self.is_well();
-        // No worker is demoted, and now restored, for less.
-        if lasted >= nanoseconds(DEMOTE_AFTER) {
+        if was_demoted {
             self.settle();
         }
         self.served = self.served.saturating_add(1);

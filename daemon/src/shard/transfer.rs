@@ -105,11 +105,11 @@ impl Shard {
         let Some(entry) = self.functions.get_mut(function) else { return };
         let timeout = entry.profile.timeout;
         let Some(live) = entry.worker(worker.slot) else { return };
-        let (_, lasted) = live.first_ended(now, timeout);
+        let (_, served) = live.first_ended(now, timeout);
         live.reading = true;
         let file = answer.response.bytes.try_reserve_exact(span.length + answer.tail.len()).ok();
         let file = file.and_then(|()| live.channel.reply_file().try_clone_to_owned().ok());
-        entry.served(lasted);
+        entry.served(served);
         if let Some(file) = file {
             self.start(Transfer::File { cargo: Cargo::Reply { caller, answer }, holder, file, span });
         } else {
