@@ -236,6 +236,17 @@ impl Shard {
         live.timer = Some((wheel.insert(at, Alarm::Worker(key).pack()), at));
     }
 
+    /// Nobody must look at the worker any more: its timer would only end the shard's sleep.
+    fn disarm_worker(&mut self, function: u32, slot: u16) {
+        let Self { functions, wheel, .. } = self;
+        let Some(live) = functions.get_mut(function).and_then(|f| f.worker(slot)) else { return };
+        if live.look_at() == u64::MAX
+            && let Some((timer, _)) = live.timer.take()
+        {
+            wheel.cancel(timer);
+        }
+    }
+
     // ---- replies -----------------------------------------------------------------------------
 
     /// Asks every busy worker to ring; returns whether one has replied already.
@@ -290,7 +301,10 @@ impl Shard {
                     match self.functions.get_mut(function) {
                         // It could not be restored, or has ended: another is started in its place.
                         Some(entry) if idle && demoted => entry.end(id, self.now),
-                        Some(entry) if idle && due => entry.read_clock(slot, self.now),
+                        Some(entry) if idle && due => {
+                            entry.read_clock(slot, self.now);
+                            self.disarm_worker(function, slot);
+                        }
                         Some(_) | None => {}
                     }
                 }

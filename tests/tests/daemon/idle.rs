@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::http::get;
 use hairtrigger_tests::process::eventually;
+use hairtrigger_tests::stall;
 
 use crate::echo;
 
@@ -98,4 +100,32 @@ fn ten_thousand_idle_connections_cost_little_and_slow_nobody() {
     }
     daemon.stop();
     other.stop();
+}
+
+/// A shard that is asked now and then wakes for the request and for its reply, and then sleeps until the next one.
+#[test]
+fn an_invocation_leaves_nothing_to_wake_for() {
+    const CALLS: u64 = 40;
+    let home = Home::new();
+    home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
+    home.add("echo", &echo(), "");
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    let mut call = || connection.get("/echo").assert_ok("GET /echo\n");
+    call();
+    let sleeps = || -> u64 {
+        let status =
+            daemon.process.read(&format!("task/{}/status", stall::thread(&daemon.process, "shard-0")));
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse().ok()).expect("a count")
+    };
+    let before = sleeps();
+    for _ in 0..CALLS {
+        thread::sleep(Duration::from_millis(50));
+        call();
+    }
+    let sleeps = sleeps() - before;
+    println!("{sleeps} sleeps for {CALLS} calls");
+    assert!(sleeps <= 2 * CALLS + CALLS / 2, "the shard has slept {sleeps} times for {CALLS} calls");
+    daemon.stop();
 }
