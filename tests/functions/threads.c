@@ -58,6 +58,15 @@ static void *spin(void *argument) {
     return argument;
 }
 
+/* Uses so many milliseconds of CPU time. */
+static void *use_time(void *milliseconds) {
+    struct timespec used;
+    do {
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    } while (used.tv_sec * 1000 + used.tv_nsec / 1000000 < (intptr_t)milliseconds);
+    return milliseconds;
+}
+
 static void *crash(void *argument) {
     *(volatile int *)8 = 1;
     return argument;
@@ -218,6 +227,11 @@ static int32_t invoke(const ht_host *host, void *state, ht_invocation *invocatio
             start(&thread, spin, NULL);
         }
         spin(NULL);
+    } else if (ht_equal(command, "behind")) { /* goes on for so many milliseconds of CPU time when the reply is there */
+        return start(&thread, use_time, (void *)(intptr_t)count);
+    } else if (ht_equal(command, "sleep")) { /* for so many milliseconds */
+        struct timespec time = {count / 1000, count % 1000 * 1000000};
+        nanosleep(&time, NULL);
     } else if (ht_equal(command, "leave")) { /* the first one ends, the others go on */
         start(&thread, sleep_for_ever, NULL);
         syscall(SYS_exit, 0);

@@ -583,6 +583,14 @@ impl Function {
         }
     }
 
+    /// A worker is about to get one more invocation. If that is its first, what threads of it have used by themselves is
+    /// not to be this one's.
+    pub(crate) fn read_before_first(&mut self, slot: u16, now: u64) {
+        if self.profile.threads > 0 && self.worker(slot).is_some_and(|live| live.flights.is_empty()) {
+            self.read_clock(slot, now);
+        }
+    }
+
     /// Settles whether all of the version's work is long, on all shards. To be called when a worker is demoted or
     /// restored, and now and then while one is demoted.
     fn settle(&self) {
@@ -736,6 +744,7 @@ impl Function {
         let Some(worker) = self.pool.take() else { return Dispatch::Wait };
         let (timeout, measured) = (self.profile.timeout, self.records.is_some());
         let slot = worker.slot;
+        self.read_before_first(slot, now);
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
             unreachable!("the pool gives out only workers that are there")
         };

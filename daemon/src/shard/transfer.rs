@@ -197,6 +197,7 @@ impl Shard {
         };
         entry.away -= 1;
         let timeout = entry.profile.timeout;
+        entry.read_before_first(worker.slot, now);
         let live = entry.worker_of(worker.slot, worker.generation).filter(|live| live.killed_for.is_none());
         let Some(live) = live else {
             // It has gone meanwhile. It had not begun this.

@@ -240,6 +240,27 @@ fn a_call_that_two_workers_had_is_reported_with_what_both_used() {
     daemon.stop();
 }
 
+/// What a thread uses while its worker has no invocation is no invocation's: neither billed to the next one, nor counted for
+/// its limit.
+#[test]
+fn threads_that_go_on_by_themselves_use_nobody_elses_time() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    let rest = "threads = 1\ntimeout = \"20s\"\ncpu_time = \"300ms\"\n[concurrency]\nmax = 1";
+    home.add("threads", &own("threads"), rest);
+    let daemon = home.start();
+    let mut connection = daemon.connect();
+    assert_eq!(connection.get("/threads/behind?600").status, 200);
+    eventually("it has gone on", || {
+        (number(&usage(&home, "threads")["group_cpu_us"]) > 600_000).then_some(())
+    });
+    // Long enough for its clock to be read meanwhile.
+    assert_eq!(connection.get("/threads/sleep?100").status, 200);
+    let used = usage(&home, "threads");
+    assert!(number(&used["overhead_cpu_us"]) > 500_000 && number(&used["cpu_us"]) < 100_000, "{used}");
+    daemon.stop();
+}
+
 #[test]
 fn totals_outlive_versions_and_go_with_their_function() {
     let home = Home::new();
