@@ -9,6 +9,7 @@ use hairtrigger_sandbox::cgroup::Removed;
 
 use crate::control::Front;
 use crate::control::registry::Deployed;
+use crate::manifest::Isolation;
 use crate::shard::meter::Share;
 use crate::shard::record::{Record, Start};
 
@@ -51,7 +52,9 @@ impl Front for Lines {
     }
 
     fn started(&self, function: &Deployed, took: Duration) -> Option<String> {
-        Some(format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
+        // Where each invocation has one of its own, that is no event.
+        let event = function.manifest.isolation == Isolation::Reuse;
+        event.then(|| format!("started a worker of {} in {} us", function.manifest.name, took.as_micros()))
     }
 
     fn invoked(&self, record: &Record, cpu: Option<&Share>) -> Option<String> {

@@ -5,6 +5,7 @@
 //! at once, if nothing else could serve them. There it may *sleep*: unloaded, until somebody wants something of it. It
 //! *retires*: the shards finish what they have of it, its template is unloaded, and its key is free.
 
+mod shared;
 mod sleep;
 #[cfg(test)]
 mod tests;
@@ -13,20 +14,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hairtrigger_sandbox::FunctionSpec;
 use hairtrigger_sandbox::cgroup::CpuCount;
 use hairtrigger_sandbox::grants::Grants;
-use hairtrigger_sandbox::limits::{
-    AT_REST, DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, LEAST_CONNECTIONS, MAX_CONNECTIONS, MAX_FUNCTIONS,
-    MAX_STILLBORN, MAX_VERSIONS,
-};
-use hairtrigger_sandbox::{FunctionSpec, monotonic_ns};
+use hairtrigger_sandbox::limits::{MAX_STILLBORN, MAX_VERSIONS};
 use tokio::sync::oneshot;
 
 use super::command::{NotReplaced, Replaced};
 use super::registry::Deployed;
-use super::room::{Promise, Room, Say, Staff};
+use super::room::{Promise, Room};
 use super::usage::{Usages, View};
-use crate::shard::nanoseconds;
 use crate::shard::route::{Conflict, Pattern, Router};
 use crate::shard::version::{Routing, Version};
 use sleep::Sleep;
@@ -208,15 +205,6 @@ impl Versions {
 
     // ---- wishes ----------------------------------------------------------------------------------
 
-    /// Why this function cannot be begun beside the others.
-    pub(super) fn objection(&self, function: &Deployed) -> Option<String> {
-        let name = &function.manifest.name;
-        if !self.present.contains_key(name) && self.present.len() >= MAX_FUNCTIONS {
-            return Some(format!("there are {MAX_FUNCTIONS} functions, as many as one daemon takes"));
-        }
-        self.objection_to_all(&[function])
-    }
-
     /// Which routes of this function contradict those of others, once all that comes is there.
     pub(super) fn conflict(&self, function: &Deployed) -> Option<String> {
         let name = function.manifest.name.as_str();
@@ -228,53 +216,6 @@ impl Versions {
         });
         let this = (u32::MAX, name, function.manifest.routes.as_ref());
         Router::new(others.chain([this])).err().map(|conflict| conflict.to_string())
-    }
-
-    /// Why these functions cannot be begun beside what there is; there may be both versions of each for a while.
-    pub(super) fn objection_to_all(&self, functions: &[&Deployed]) -> Option<String> {
-        let more: usize = functions.iter().map(|function| function.manifest.concurrency.max as usize).sum();
-        self.objection_to_promises(functions).or_else(|| self.objection_to_workers(self.workers() + more))
-    }
-
-    /// Whether the host can keep what these functions, and those of other names, are promised.
-    fn objection_to_promises(&self, functions: &[&Deployed]) -> Option<String> {
-        let most = self.max_workers? as usize;
-        let replaced = |name: &str| functions.iter().any(|function| function.manifest.name == name);
-        let others = self.names().into_iter().filter(|name| !replaced(name));
-        let others = others.filter_map(|name| {
-            let key = self.coming.get(&name).or_else(|| self.present.get(&name))?;
-            self.entries.get(key).map(|entry| &entry.deployed.manifest.concurrency)
-        });
-        let promised: usize = functions
-            .iter()
-            .map(|function| &function.manifest.concurrency)
-            .chain(others)
-            .map(|concurrency| concurrency.reserved.max(concurrency.provisioned) as usize)
-            .sum();
-        (promised > most).then(|| {
-            format!(
-                "{promised} workers are reserved or provisioned by all functions together, and max_workers is {most}; raise \
-                 that, or lower concurrency.reserved or concurrency.provisioned"
-            )
-        })
-    }
-
-    fn objection_to_workers(&self, workers: usize) -> Option<String> {
-        (self.room_beside(workers) < LEAST_CONNECTIONS).then(|| {
-            format!(
-                "{} file descriptors are too few for {workers} workers and {LEAST_CONNECTIONS} connections; raise \
-                 RLIMIT_NOFILE (LimitNOFILE of a systemd unit) or lower concurrency.max",
-                self.descriptors
-            )
-        })
-    }
-
-    /// How many connections all shards together may have; `None`: as many as descriptors allow.
-    pub(super) fn cap_connections(&mut self, cap: Option<u32>) {
-        self.cap = cap;
-        if self.connections_each() != self.most_connections {
-            self.route_anew();
-        }
     }
 
     /// Begins a version of a function: in the place of the one of its name as soon as it can serve, or at once
@@ -497,36 +438,6 @@ impl Versions {
         }
     }
 
-    /// A shard wants so many workers of a version beyond those that it has.
-    pub(super) fn shard_wants(&mut self, key: u32, shard: u16, count: u32) {
-        self.change_room(|room| room.wants(key, shard, count));
-    }
-
-    /// So many of a shard's workers of a version are gone, or were not needed.
-    pub(super) fn shard_returns(&mut self, key: u32, shard: u16, count: u32) {
-        self.change_room(|room| room.returns(key, shard, count));
-    }
-
-    /// Writes something into the book of all workers, if there is one, and does what follows.
-    fn change_room(&mut self, change: impl FnOnce(&mut Room)) {
-        let Self { room, entries, effects, .. } = self;
-        let Some(room) = room else { return };
-        change(room);
-        let now = monotonic_ns();
-        let staffs = |key: u32| {
-            let Some(Entry { version, .. }) = entries.get(&key) else { return Vec::new() };
-            let staff = |((workers, idle), since)| {
-                let rested = idle > 0 && now.saturating_sub(since) >= nanoseconds(AT_REST);
-                Staff { workers, idle, rested }
-            };
-            version.standings().zip(version.idle_since()).map(staff).collect()
-        };
-        effects.extend(room.settle(staffs).into_iter().map(|say| match say {
-            Say::Grant { key, shard, count } => Effect::Grant(key, shard, count),
-            Say::GiveUp { key, shard } => Effect::GiveUp(key, shard),
-        }));
-    }
-
     // ---- steps -----------------------------------------------------------------------------------
 
     fn load(&mut self, key: u32) {
@@ -700,22 +611,5 @@ impl Versions {
                 return key;
             }
         }
-    }
-
-    /// Workers that all versions together may have, those included that retire.
-    fn workers(&self) -> usize {
-        self.entries.values().map(|entry| usize::from(entry.version.profile.max)).sum()
-    }
-
-    /// Connections that so many workers leave descriptors for.
-    fn room_beside(&self, workers: usize) -> usize {
-        let workers = self.max_workers.map_or(workers, |most| workers.min(most as usize));
-        self.descriptors.saturating_sub(workers * DESCRIPTORS_PER_WORKER + DESCRIPTOR_RESERVE)
-    }
-
-    fn connections_each(&self) -> usize {
-        let room = self.room_beside(self.workers()) / usize::from(self.shards);
-        let share = self.cap.map_or(usize::MAX, |cap| (cap as usize).div_ceil(usize::from(self.shards)));
-        room.min(share).clamp(1, MAX_CONNECTIONS)
     }
 }

@@ -2,7 +2,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use hairtrigger_sandbox::limits::MAX_WORKERS;
+
+use hairtrigger_sandbox::limits::{DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, MAX_WORKERS};
 
 use super::*;
 use crate::manifest::{Manifest, OffLimits};
