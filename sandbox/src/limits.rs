@@ -127,6 +127,13 @@ pub const CPU_SAMPLE: Duration = Duration::from_millis(10);
 pub const DEMOTE_AFTER: Duration = Duration::from_millis(10);
 /// The least time between two readings where an invocation is near its limit of CPU time: a tick of the timer wheel.
 pub const CPU_LIMIT_LOOK: Duration = Duration::from_millis(1);
+/// So often the clocks of workers that have no invocation are read.
+pub const IDLE_CLOCKS: Duration = Duration::from_secs(5);
+/// A worker without threads that has used so much in that time, all the while without an invocation, is ended: an honest one
+/// has tidied up after its last one long before, and uses nothing.
+pub const IDLE_CPU: Duration = Duration::from_millis(250);
+/// So many clocks are read within one turn of a shard; the others' turn comes after [`CPU_SAMPLE`].
+pub const CLOCKS_AT_ONCE: usize = 64;
 /// Records of invocations that wait to be read; what comes on top is counted and dropped.
 pub const RECORDS: usize = 8 * 1024;
 /// So often at most it is said how many were dropped.
@@ -400,6 +407,7 @@ const _: () = {
     );
     assert!(MIN_IDLE.as_nanos() <= DEFAULT_IDLE.as_nanos() && DEFAULT_IDLE.as_nanos() <= MAX_IDLE.as_nanos());
     assert!(DEMOTE_AFTER.as_nanos() >= CPU_SAMPLE.as_nanos());
+    assert!(CPU_SAMPLE.as_nanos() < IDLE_CPU.as_nanos() && IDLE_CPU.as_nanos() < IDLE_CLOCKS.as_nanos());
     assert!(CPU_LIMIT_LOOK.as_nanos() < CPU_SAMPLE.as_nanos());
     assert!(UID_COUNT as usize > MAX_FUNCTIONS);
     // Each function may have an old version, a new one, and one more that was overtaken.

@@ -562,11 +562,17 @@ impl Function {
         }
     }
 
-    /// Reads a worker's CPU clock, and books what it has used since the last time.
-    pub(crate) fn read_clock(&mut self, slot: u16, now: u64) {
+    /// What a worker is doing.
+    pub(super) fn state(&self, id: WorkerId) -> Option<State> {
+        self.pool.state(id)
+    }
+
+    /// Reads a worker's CPU clock, and books what it has used since the last time. Returns what of that it has used
+    /// without an invocation, in nanoseconds.
+    pub(crate) fn read_clock(&mut self, slot: u16, now: u64) -> u64 {
         let tally = self.version.totals.of(self.shard);
         let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
-            return;
+            return 0;
         };
         let reading = hairtrigger_sandbox::cpu_time(live.pid, live.pidfd.as_fd());
         let Read { invocations, overhead } =
@@ -581,6 +587,7 @@ impl Function {
         if demoted {
             self.settle();
         }
+        overhead
     }
 
     /// A worker is about to get one more invocation. If that is its first, what threads of it have used by themselves is
@@ -837,6 +844,11 @@ impl Functions {
 
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Function> {
         self.0.get_mut(key as usize)?.function.as_deref_mut()
+    }
+
+    /// The first version that there is from this key on.
+    pub(crate) fn next_from(&mut self, key: u32) -> Option<&mut Function> {
+        self.0.get_mut(key as usize..)?.iter_mut().find_map(|place| place.function.as_deref_mut())
     }
 
     /// The function's name, also after the version was removed.

@@ -35,6 +35,7 @@ mod answer;
 pub(crate) mod record;
 pub(crate) mod reply;
 
+mod clocks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod inbox;
@@ -49,6 +50,7 @@ use std::time::Duration;
 use hairtrigger_sandbox::limits::{ACCEPT_AGAIN, ADMIN_CONNECTIONS, MAX_CONNECTIONS, RING_ENTRIES};
 use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 
+use clocks::Clocks;
 use connection::Connections;
 use drain::CutOff;
 use function::{Functions, Status};
@@ -120,6 +122,8 @@ enum Alarm {
     Accept(u32),
     /// A parcel has waited too long.
     Parcel(Key),
+    /// The clocks of workers that have no invocation are to be read.
+    Clocks,
     /// The drain has lasted long enough.
     Drain,
 }
@@ -134,6 +138,7 @@ impl Alarm {
             Self::Accept(listener) => word(3, Key::new(listener, 0)),
             Self::Parcel(key) => word(5, key),
             Self::Idle(function) => word(6, Key::new(function, 0)),
+            Self::Clocks => word(7, Key::new(0, 0)),
             Self::Drain => word(4, Key::new(0, 0)),
         }
     }
@@ -148,6 +153,7 @@ impl Alarm {
             3 => Self::Accept(key.index),
             5 => Self::Parcel(key),
             6 => Self::Idle(key.index),
+            7 => Self::Clocks,
             _ => Self::Drain,
         }
     }
@@ -200,6 +206,8 @@ pub(crate) struct Shard {
     /// Functions that may want workers for what has not come yet.
     wanting: Vec<u32>,
     wheel: Wheel,
+    /// Of workers that have no invocation.
+    clocks: Clocks,
     warden: WardenHandle,
     peers: Arc<[Arc<Inbox>]>,
     inbox: Arc<Inbox>,
@@ -256,6 +264,7 @@ impl Shard {
             spent: Vec::with_capacity(1024),
             wanting: Vec::with_capacity(1024),
             wheel: Wheel::new(now, RING_ENTRIES as usize),
+            clocks: Clocks::default(),
             warden: config.warden,
             peers: config.peers,
             inbox,
@@ -424,7 +433,10 @@ impl Shard {
             ToShard::Retire { function } => self.retire_version(function),
             ToShard::Doze { function, round } => self.doze(function, round),
             ToShard::Wake { function } => self.wake(function),
-            ToShard::WorkerReady { ticket, worker } => self.worker_ready(ticket, *worker),
+            ToShard::WorkerReady { ticket, worker } => {
+                self.worker_ready(ticket, *worker);
+                self.watch_clocks();
+            }
             ToShard::WorkerGone { ticket, ending } => self.worker_gone(ticket, ending),
             ToShard::Invoke(parcel) => self.take_parcel(parcel),
             ToShard::Answer(answer) => self.take_answer(*answer),
@@ -462,6 +474,7 @@ impl Shard {
                 Alarm::Idle(function) => self.idle_alarm(function),
                 Alarm::Accept(listener) => self.accept(listener),
                 Alarm::Parcel(key) => self.parcel_alarm(key),
+                Alarm::Clocks => self.read_idle_clocks(),
                 Alarm::Drain => self.cut_off(),
             }
         }

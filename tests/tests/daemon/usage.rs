@@ -261,6 +261,33 @@ fn threads_that_go_on_by_themselves_use_nobody_elses_time() {
     daemon.stop();
 }
 
+/// A worker that computes without an invocation is ended, although no time limit holds for it, and what it used is billed as
+/// what it is.
+#[test]
+fn a_worker_that_goes_on_after_its_reply_is_ended() {
+    let home = Home::new();
+    home.configure(SHARDS);
+    home.add("goes-on", &own("goes_on"), "timeout = \"60s\"\n[concurrency]\nmax = 1").add(
+        "probe",
+        &own("probe"),
+        "[concurrency]\nmax = 1",
+    );
+    let daemon = home.start();
+    let honest = daemon.await_workers("probe", 1).remove(0);
+    let worker = daemon.await_workers("goes-on", 1).remove(0);
+    let mut connection = daemon.connect();
+    connection.get("/probe/use?600").assert_ok("used\n");
+    connection.get("/goes-on").assert_ok("here it is");
+    assert!(worker.ends_within(Duration::from_secs(20)), "it goes on for ever");
+    let next = daemon.await_workers("goes-on", 1).remove(0);
+    assert_ne!(next.pid, worker.pid);
+    let used = usage(&home, "goes-on");
+    assert!(number(&used["overhead_cpu_us"]) > 250_000 && number(&used["cpu_us"]) < 100_000, "{used}");
+    assert_eq!(used["outcomes"], json!({ "completed": 1 }));
+    assert_eq!(daemon.workers("probe")[0].pid, honest.pid, "who has computed for an invocation is not");
+    daemon.stop();
+}
+
 #[test]
 fn totals_outlive_versions_and_go_with_their_function() {
     let home = Home::new();

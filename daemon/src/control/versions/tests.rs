@@ -2,7 +2,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-
 use hairtrigger_sandbox::limits::{DESCRIPTOR_RESERVE, DESCRIPTORS_PER_WORKER, MAX_WORKERS};
 
 use super::*;
