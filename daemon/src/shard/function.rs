@@ -601,11 +601,10 @@ impl Function {
     /// Settles whether all of the version's work is long, on all shards. To be called when a worker is demoted or
     /// restored, and now and then while one is demoted.
     fn settle(&self) {
-        let has_work =
-            self.workers.iter().filter_map(Option::as_deref).filter(|live| !live.flights.is_empty());
-        let drains = |live: &&Live| matches!(self.pool.state(live.id), Some(State::Draining { .. }));
+        let has_work = self.workers.iter().flatten().filter(|live| !live.flights.is_empty());
         let demoted = has_work.clone().filter(|live| live.demoted).count();
-        self.version.stand_demoted(self.shard, demoted, has_work.filter(drains).count());
+        let draining = has_work.filter(|live| matches!(self.state(live.id), Some(State::Draining { .. })));
+        self.version.stand_demoted(self.shard, demoted, draining.count());
         if self.version.settle_idle() {
             self.tell_idle();
         }
