@@ -7,8 +7,9 @@ use hairtrigger_sandbox::limits::LARGE_PAYLOAD;
 
 use super::connection::{Connection, Phase};
 use super::exchange::Exchange;
-use super::function::{Caller, Dispatch, Flight, Status};
+use super::function::{Dispatch, Status};
 use super::handover::{Response, patience};
+use super::live::{Caller, Flight};
 use super::parse::{Progress, parse_head};
 use super::queue::Place;
 use super::record::Said;

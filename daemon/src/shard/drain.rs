@@ -3,8 +3,8 @@
 use hairtrigger_sandbox::limits::LAST_ANSWERS;
 
 use super::connection::Phase;
-use super::function::Caller;
 use super::inbox::FromShard;
+use super::live::Caller;
 use super::{Alarm, Shard, nanoseconds};
 use crate::outcome::Outcome;
 

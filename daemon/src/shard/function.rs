@@ -1,14 +1,15 @@
 //! One version of a function on one shard: its workers, what each of them holds, and who waits for one.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::time::Duration;
+mod clock;
 
-use hairtrigger_sandbox::channel::{DaemonEnd, Posted, RequestView, Span};
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use hairtrigger_sandbox::channel::{Posted, RequestView};
 use hairtrigger_sandbox::layers::{self, Layer};
 use hairtrigger_sandbox::limits::{
-    CHANNEL_DEPTH, DEMOTE_AFTER, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
+    CHANNEL_DEPTH, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
 };
 use hairtrigger_sandbox::{Ticket, WardenHandle, Worker};
 
@@ -16,17 +17,17 @@ use super::admission::{Pace, retry_after, whole_seconds};
 use super::body::Content;
 use super::demand::Demand;
 use super::exchange::Exchange;
-use super::meter::{Meter, Read, Share};
+use super::live::{Begun, Caller, Live, Served};
+use super::meter::Meter;
 use super::nanoseconds;
 use super::parse::Head;
 use super::pool::{Pool, Shape, State, WorkerId};
 use super::queue::{self, Queue};
-use super::record::{Records, Start, Told};
+use super::record::{Records, Start};
 use super::reply::InvocationId;
 use super::request::Request;
 use super::ring::Key;
 use super::version::{Profile, Version};
-use super::wheel::TimerId;
 use crate::outcome::{Lack, Limit, Outcome};
 
 /// Whether there is a template to fork from.
@@ -39,168 +40,6 @@ pub(crate) enum Status {
     Asleep,
     /// No; requests are refused with this reason.
     Failed(Arc<str>),
-}
-
-/// Whom an invocation is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    /// A connection of this shard.
-    Connection(Key),
-    /// Another shard, by the parcel that it sent.
-    Parcel(Key),
-}
-
-/// A worker that is reserved for a request with a large body, and where that is to be written before
-/// [`Live::finish_post`].
-#[derive(Debug)]
-pub(crate) struct Begun {
-    pub(crate) worker: WorkerId,
-    pub(crate) file: OwnedFd,
-    pub(crate) span: Span,
-}
-
-/// An invocation that a worker holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
-    pub(crate) caller: Caller,
-    pub(crate) invocation: InvocationId,
-    /// Its sequence number in the channel.
-    pub(crate) sequence: u32,
-}
-
-impl Flight {
-    /// Of an invocation that no worker has begun, and that is to wait again.
-    pub(crate) fn not_begun(caller: Caller) -> Self {
-        Self { caller, invocation: InvocationId::default(), sequence: 0 }
-    }
-}
-
-/// What an invocation was to its worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Served {
-    /// How long it was the first there, in nanoseconds.
-    lasted: u64,
-    /// It was a long one.
-    was_demoted: bool,
-}
-
-/// A worker that is there.
-#[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) id: WorkerId,
-    pub(crate) channel: DaemonEnd,
-    pid: libc::pid_t,
-    pidfd: OwnedFd,
-    /// Of its CPU time.
-    pub(crate) meter: Meter,
-    /// It runs when no other worker of its function wants to: its first invocation is a long one.
-    pub(crate) demoted: bool,
-    pub(crate) flights: VecDeque<Flight>,
-    /// Why the shard has killed it.
-    pub(crate) killed_for: Option<Outcome>,
-    /// When the first of its flights became the first: monotonic, in nanoseconds.
-    pub(crate) head_since: u64,
-    /// When the first of its flights is over; `u64::MAX` for none.
-    pub(crate) deadline: u64,
-    /// Before then nothing is taken back from it once more: monotonic, in nanoseconds.
-    pub(crate) keeps_until: u64,
-    /// The timer in the wheel, and when it fires: at or before `deadline`.
-    pub(crate) timer: Option<(TimerId, u64)>,
-    /// Takes the bell's count while [`Live::bell_armed`].
-    pub(crate) bell_count: Box<u64>,
-    pub(crate) bell_armed: bool,
-    /// Whether its last reply is still being read; it begins nothing before that.
-    pub(crate) reading: bool,
-    /// Whether it is on the shard's list of workers to look at.
-    pub(crate) listed: bool,
-    /// Whether it has answered anything.
-    pub(crate) served: bool,
-    /// When it arrived: monotonic, in nanoseconds.
-    pub(crate) arrived: u64,
-}
-
-impl Live {
-    /// Ends it; its exit arrives by itself.
-    pub(crate) fn kill(&mut self, why: Outcome) {
-        if self.killed_for.is_none() {
-            self.killed_for = Some(why);
-            let _ = hairtrigger_sandbox::kill(self.pidfd.as_fd());
-        }
-    }
-
-    /// When somebody must look at it: at the deadline, or earlier for the sake of those who wait behind the
-    /// first flight, or of what it uses.
-    pub(crate) fn look_at(&self) -> u64 {
-        let work = if self.reading {
-            u64::MAX
-        } else if self.flights.len() > 1 {
-            self.deadline.min((self.head_since + nanoseconds(WAIT_IN_CHANNEL)).max(self.keeps_until))
-        } else {
-            self.deadline
-        };
-        work.min(self.meter.due())
-    }
-
-    /// Posts the request that was begun, once its body is written.
-    pub(crate) fn finish_post(
-        &mut self,
-        caller: Caller,
-        invocation: InvocationId,
-        now: u64,
-        timeout: Duration,
-    ) -> Posted {
-        let posted = self.channel.finish_post(now.saturating_add(nanoseconds(timeout)));
-        if posted != Posted::Full {
-            self.has_one_more(caller, invocation, now, timeout);
-        }
-        posted
-    }
-
-    fn has_one_more(&mut self, caller: Caller, invocation: InvocationId, now: u64, timeout: Duration) {
-        self.flights.push_back(Flight { caller, invocation, sequence: self.channel.last_posted() });
-        if self.flights.len() == 1 {
-            self.head_changed(now, timeout);
-        }
-    }
-
-    /// The first flight is another one, or none.
-    pub(crate) fn head_changed(&mut self, now: u64, timeout: Duration) {
-        self.head_since = now;
-        if self.flights.is_empty() {
-            self.meter.rests();
-        } else {
-            self.meter.begins(now);
-        }
-        let never = self.flights.is_empty() || !layers::on(Layer::Deadline);
-        self.deadline = if never { u64::MAX } else { now.saturating_add(nanoseconds(timeout)) };
-    }
-
-    /// Keeps the first `count` flights; returns the others. Those that it keeps it says it has begun, whether that
-    /// is so or not: it is a while before it is asked again.
-    pub(crate) fn keep(&mut self, count: usize, now: u64, timeout: Duration) -> VecDeque<Flight> {
-        self.keeps_until = now + nanoseconds(WAIT_IN_CHANNEL);
-        let others = self.flights.split_off(count.min(self.flights.len()));
-        if self.flights.is_empty() {
-            self.head_changed(now, timeout);
-        }
-        others
-    }
-
-    /// The first flight has come to its end.
-    pub(crate) fn first_ended(&mut self, now: u64, timeout: Duration) -> (Option<Flight>, Served) {
-        let lasted = now.saturating_sub(self.head_since);
-        let flight = self.flights.pop_front();
-        if let Some(flight) = &flight {
-            self.meter.ends(flight.invocation, now);
-        }
-        let was_demoted = self.demoted;
-        if was_demoted {
-            self.demoted = !hairtrigger_sandbox::demote(self.pid, self.pidfd.as_fd(), false);
-        }
-        self.served = true;
-        self.head_changed(now, timeout);
-        (flight, Served { lasted, was_demoted })
-    }
 }
 
 /// Workers that a shard may start, and those that it has to end, where the control thread sees to it that all functions
@@ -567,82 +406,6 @@ impl Function {
         self.pool.state(id)
     }
 
-    /// Reads a worker's CPU clock, and books what it has used since the last time. Returns what of that it has used
-    /// without an invocation, in nanoseconds.
-    pub(crate) fn read_clock(&mut self, slot: u16, now: u64) -> u64 {
-        let tally = self.version.totals.of(self.shard);
-        let Some(live) = self.workers.get_mut(usize::from(slot)).and_then(Option::as_deref_mut) else {
-            return 0;
-        };
-        let reading = hairtrigger_sandbox::cpu_time(live.pid, live.pidfd.as_fd());
-        let Read { invocations, overhead } =
-            live.meter.read(reading, now, |share| tell(self.records.as_ref(), share));
-        let is_long = live.meter.first_used() >= nanoseconds(DEMOTE_AFTER);
-        if is_long && !live.demoted && self.demotes {
-            live.demoted = hairtrigger_sandbox::demote(live.pid, live.pidfd.as_fd(), true);
-        }
-        let demoted = live.demoted;
-        tally.cpu.add(invocations);
-        tally.overhead.add(overhead);
-        if demoted {
-            self.settle();
-        }
-        overhead
-    }
-
-    /// A worker is about to get one more invocation. If that is its first, what threads of it have used by themselves is
-    /// not to be this one's.
-    pub(crate) fn read_before_first(&mut self, slot: u16, now: u64) {
-        if self.profile.threads > 0 && self.worker(slot).is_some_and(|live| live.flights.is_empty()) {
-            self.read_clock(slot, now);
-        }
-    }
-
-    /// Settles whether all of the version's work is long, on all shards. To be called when a worker is demoted or
-    /// restored, and now and then while one is demoted.
-    fn settle(&self) {
-        let has_work = self.workers.iter().flatten().filter(|live| !live.flights.is_empty());
-        let demoted = has_work.clone().filter(|live| live.demoted).count();
-        let draining = has_work.filter(|live| matches!(self.state(live.id), Some(State::Draining { .. })));
-        self.version.stand_demoted(self.shard, demoted, draining.count());
-        if self.version.settle_idle() {
-            self.tell_idle();
-        }
-    }
-
-    /// A worker has got work that is not long.
-    fn awake(&self) {
-        if self.version.awake() {
-            self.tell_idle();
-        }
-    }
-
-    fn tell_idle(&self) {
-        self.warden.idle(self.key, Arc::clone(&self.version.idle));
-    }
-
-    /// A worker is gone by itself, and takes what it used since its clock was read with it. What is known of those it had
-    /// is told, the `last` included, if it had begun one.
-    pub(crate) fn last_words(&self, meter: &mut Meter, last: Option<&Flight>, now: u64) {
-        match last {
-            Some(flight) => meter.ends(flight.invocation, now),
-            None => meter.rests(),
-        }
-        meter.read(None, now, |share| tell(self.records.as_ref(), share));
-    }
-
-    /// An invocation ended with its worker and had not come to be the first there: it has used nothing.
-    pub(crate) fn never_first(&self, flight: &Flight) {
-        tell(self.records.as_ref(), Share { invocation: flight.invocation, cpu: 0, apportioned: false });
-    }
-
-    /// An invocation that was its worker's first is given to another one: what this one told of it is not all.
-    pub(crate) fn told_again(&self, flight: &Flight) {
-        if let Some(records) = self.records.as_ref().filter(|records| records.itemised) {
-            records.push(Told::Again(flight.invocation));
-        }
-    }
-
     pub(crate) fn worker(&mut self, slot: u16) -> Option<&mut Live> {
         self.workers.get_mut(usize::from(slot))?.as_deref_mut()
     }
@@ -814,70 +577,6 @@ impl Function {
         if depth != self.depth {
             self.depth = depth;
             self.pool.set_depth(depth);
-        }
-    }
-}
-
-/// Tells what an invocation has used, if anybody wants to know.
-fn tell(records: Option<&Arc<Records>>, share: Share) {
-    if let Some(records) = records.filter(|records| records.itemised) {
-        records.push(Told::Cpu(share));
-    }
-}
-
-/// The versions that a shard knows, by key.
-#[derive(Debug, Default)]
-pub(crate) struct Functions(Vec<Place>);
-
-/// What stands under a key: the version that has it, or nothing but the name of the one that had it last.
-#[derive(Debug, Default)]
-struct Place {
-    name: Option<Arc<str>>,
-    function: Option<Box<Function>>,
-}
-
-impl Functions {
-    pub(crate) fn get(&self, key: u32) -> Option<&Function> {
-        self.0.get(key as usize)?.function.as_deref()
-    }
-
-    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Function> {
-        self.0.get_mut(key as usize)?.function.as_deref_mut()
-    }
-
-    /// The first version that there is from this key on.
-    pub(crate) fn next_from(&mut self, key: u32) -> Option<&mut Function> {
-        self.0.get_mut(key as usize..)?.iter_mut().find_map(|place| place.function.as_deref_mut())
-    }
-
-    /// The function's name, also after the version was removed.
-    pub(crate) fn name(&self, key: u32) -> Option<&str> {
-        self.0.get(key as usize)?.name.as_deref()
-    }
-
-    /// Keys are below [`MAX_VERSIONS`](hairtrigger_sandbox::limits::MAX_VERSIONS), which bounds the list.
-    pub(crate) fn insert(&mut self, function: Function) {
-        let at = function.key as usize;
-        if self.0.len() <= at {
-            self.0.resize_with(at + 1, Place::default);
-        }
-        debug_assert!(self.0[at].function.is_none(), "a key is given to one version at a time");
-        let name = Some(Arc::clone(&function.profile.name));
-        self.0[at] = Place { name, function: Some(Box::new(function)) };
-    }
-
-    /// Reads the clocks of all workers, for the last time.
-    pub(crate) fn read_clocks(&mut self, now: u64) {
-        for function in self.0.iter_mut().filter_map(|place| place.function.as_mut()) {
-            for slot in 0..function.profile.max {
-                function.read_clock(slot, now);
-            }
-        }
-    }
-
-    pub(crate) fn remove(&mut self, key: u32) {
-        if let Some(place) = self.0.get_mut(key as usize) {
-            place.function = None;
         }
     }
 }

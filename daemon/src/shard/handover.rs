@@ -5,8 +5,9 @@ use hairtrigger_sandbox::limits::{INIT_TIMEOUT, LARGE_PAYLOAD, MAX_HANDS, WORKER
 
 use super::connection::{Phase, Receive};
 use super::exchange::Exchange;
-use super::function::{Caller, Dispatch, Function, Status};
+use super::function::{Dispatch, Function, Status};
 use super::inbox::ToShard;
+use super::live::Caller;
 use super::parse::{Progress, parse_head};
 use super::queue::Place;
 use super::record::Said;

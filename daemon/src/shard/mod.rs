@@ -15,6 +15,8 @@ pub(crate) mod route;
 
 pub(crate) mod admission;
 pub(crate) mod function;
+mod functions;
+mod live;
 pub(crate) mod meter;
 pub(crate) mod pool;
 mod queue;
@@ -53,7 +55,8 @@ use hairtrigger_sandbox::{WardenHandle, monotonic_ns};
 use clocks::Clocks;
 use connection::Connections;
 use drain::CutOff;
-use function::{Functions, Status};
+use function::Status;
+use functions::Functions;
 use handover::Parcels;
 use inbox::{Inbox, Report, ToShard};
 use parse::HeaderTable;
@@ -232,7 +235,7 @@ pub(crate) struct Shard {
     most_connections: usize,
     /// Channels of workers that are gone, until what was queued for them has been submitted.
     #[expect(clippy::vec_box, reason = "moved here as they are, boxed")]
-    departed: Vec<Box<function::Live>>,
+    departed: Vec<Box<live::Live>>,
     retired: Vec<Retired>,
     transfers: Transfers,
     /// Connections whose input is to be looked at again: their answers are out.

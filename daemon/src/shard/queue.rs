@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::function::Caller;
+use super::live::Caller;
 use super::version::Version;
 
 /// A place in a function's queue. Whoever waits has one; it is given back when it is dropped, so that none is lost,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hairtrigger_sandbox::limits::{DISCARD_ASIDE, LINGER_TIMEOUT, TRANSFER_SLICE};
 
 use super::connection::{Connection, Phase, Receive};
-use super::function::Caller;
+use super::live::Caller;
 use super::record::Said;
 use super::ring::{Completion, Key};
 use super::{Alarm, Shard, nanoseconds};

@@ -11,8 +11,8 @@ use hairtrigger_sandbox::limits::DISCARD_ASIDE;
 
 use super::Shard;
 use super::connection::Phase;
-use super::function::{Begun, Caller, Flight, Live};
 use super::handover::Response;
+use super::live::{Begun, Caller, Flight, Live};
 use super::pool::WorkerId;
 use super::record::Said;
 use super::ring::{Completion, Key};

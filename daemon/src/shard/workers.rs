@@ -13,8 +13,9 @@ use hairtrigger_sandbox::limits::{
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::dispatch::was_begun;
-use super::function::{Flight, Function, Live, Status};
+use super::function::{Function, Status};
 use super::inbox::{FromShard, ToShard};
+use super::live::{Flight, Live};
 use super::pool::WorkerId;
 use super::ring::Key;
 use super::version::Version;
