@@ -330,5 +330,6 @@ fn daemon_config(address: SocketAddr, folder: &Path) -> String {
 
 /// Exactly `workers` workers, and a queue that no number of connections overflows.
 fn function_manifest(workers: usize) -> String {
-    format!("[concurrency]\nprovisioned = {workers}\nmax = {workers}\nqueue = 4096\n")
+    // What a busy machine does to one request shall not end a bench.
+    format!("timeout = \"1m\"\n[concurrency]\nprovisioned = {workers}\nmax = {workers}\nqueue = 4096\n")
 }
