@@ -28,6 +28,9 @@ use crate::shard::Door;
 use crate::shard::inbox::{FromShard, Inbox, ToShard};
 use crate::shard::record::{Records, Told};
 
+/// Reports of shards that are heard before what follows from them is done.
+const REPORTS_AT_ONCE: usize = 1024;
+
 /// What ended the shards, and so the control thread's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -85,6 +88,7 @@ impl Control<'_> {
         notify::ready("serving");
         let mut beats = notify::beats();
         let (again, mut reloads) = unbounded_channel();
+        let mut heard_of = Vec::with_capacity(REPORTS_AT_ONCE);
         let (nap, mut naps) = unbounded_channel();
         let mut running = ends.len();
         let mut ended = any_end(ends);
@@ -121,25 +125,30 @@ impl Control<'_> {
                     self.versions.template_used(start.function, start.template_cpu);
                     self.versions.worker_ready(start.function);
                 }
-                Some((shard, report)) = reports.recv() => match report {
-                    FromShard::Retired { function } => self.versions.retired(function),
-                    FromShard::Wants { function, count } => self.versions.shard_wants(function, shard, count),
-                    FromShard::Returns { function, count } => {
-                        self.versions.shard_returns(function, shard, count);
-                    }
-                    FromShard::Quiet { function } => self.quiet(function, &nap),
-                    FromShard::Dozes { function, round, agreed } => {
-                        if let Some(after) = self.versions.dozes(function, round, agreed, Instant::now()) {
-                            send_after(after, function, &nap);
+                // As many as there are: what follows for all is found out once.
+                _ = reports.recv_many(&mut heard_of, REPORTS_AT_ONCE) => for (shard, report) in heard_of.drain(..) {
+                    match report {
+                        FromShard::Retired { function } => self.versions.retired(function, shard),
+                        FromShard::Wants { function, count, heard } => {
+                            self.versions.shard_wants(function, shard, count, heard);
                         }
-                    }
-                    FromShard::Wanted { function } => self.versions.wanted_again(function),
-                    FromShard::Failing { function, reason } => self.versions.failing(function, &reason),
-                    FromShard::Asked(request) => self.asked(shard, &request),
-                    FromShard::Drained => {
-                        draining -= 1;
-                        if draining == 0 {
-                            self.tell_all(|| ToShard::End);
+                        FromShard::Returns { function, count } => {
+                            self.versions.shard_returns(function, shard, count);
+                        }
+                        FromShard::Quiet { function } => self.quiet(function, &nap),
+                        FromShard::Dozes { function, round, agreed } => {
+                            if let Some(after) = self.versions.dozes(function, round, agreed, Instant::now()) {
+                                send_after(after, function, &nap);
+                            }
+                        }
+                        FromShard::Wanted { function } => self.versions.wanted_again(function),
+                        FromShard::Failing { function, reason } => self.versions.failing(function, &reason),
+                        FromShard::Asked(request) => self.asked(shard, &request),
+                        FromShard::Drained => {
+                            draining -= 1;
+                            if draining == 0 {
+                                self.tell_all(|| ToShard::End);
+                            }
                         }
                     }
                 },
@@ -222,8 +231,8 @@ impl Control<'_> {
                 Effect::Retire(function) => self.tell_all(|| ToShard::Retire { function }),
                 Effect::Doze(function, round) => self.tell_all(|| ToShard::Doze { function, round }),
                 Effect::Wake(function) => self.tell_all(|| ToShard::Wake { function }),
-                Effect::Grant(function, shard, count) => {
-                    self.shards[usize::from(shard)].tell(ToShard::Grant { function, count });
+                Effect::Grant(function, shard) => {
+                    self.shards[usize::from(shard)].tell(ToShard::Grant { function });
                 }
                 Effect::GiveUp(function, shard) => {
                     self.shards[usize::from(shard)].tell(ToShard::GiveUp { function });

@@ -48,8 +48,8 @@ pub(super) enum Effect {
     Doze(u32, u32),
     /// Tell every shard that it does not.
     Wake(u32),
-    /// Tell a shard that it may start so many workers of a version.
-    Grant(u32, u16, u32),
+    /// Tell a shard that it may start one more worker of a version.
+    Grant(u32, u16),
     /// Tell a shard to end a worker of a version.
     GiveUp(u32, u16),
     /// End a version's template.
@@ -157,6 +157,7 @@ impl Versions {
 
     /// What is to be done since the last call.
     pub(super) fn effects(&mut self) -> Vec<Effect> {
+        self.settle_room();
         std::mem::take(&mut self.effects)
     }
 
@@ -422,7 +423,10 @@ impl Versions {
     }
 
     /// A shard has nothing left of a version that retires.
-    pub(super) fn retired(&mut self, key: u32) {
+    pub(super) fn retired(&mut self, key: u32, shard: u16) {
+        if let Some(room) = &mut self.room {
+            room.retired(key, shard);
+        }
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Standing::Retiring(left) = entry.standing else { return };
         entry.standing = Standing::Retiring(left.saturating_sub(1));
@@ -559,14 +563,18 @@ impl Versions {
             let _ = done.send(Err(NotReplaced { reason, kept: false }));
         }
         self.effects.push(Effect::Retire(key));
-        self.change_room(|room| room.retire(key));
+        if let Some(room) = &mut self.room {
+            room.retire(key);
+        }
     }
 
     fn forget(&mut self, key: u32) {
         self.entries.remove(&key);
         self.usages.unloaded(key);
         self.effects.push(Effect::Forget(key));
-        self.change_room(|room| room.forget(key));
+        if let Some(room) = &mut self.room {
+            room.forget(key);
+        }
         if self.connections_each() != self.most_connections {
             self.route_anew();
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hairtrigger_sandbox::channel::{Posted, RequestView};
 use hairtrigger_sandbox::layers::{self, Layer};
 use hairtrigger_sandbox::limits::{
-    CHANNEL_DEPTH, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
+    ASK_AGAIN, CHANNEL_DEPTH, GROW_AFTER, HAND_OVER_GROW, HAND_OVER_WINDOW, WAIT_IN_CHANNEL,
 };
 use hairtrigger_sandbox::{Ticket, WardenHandle, Worker};
 
@@ -48,10 +48,16 @@ pub(crate) enum Status {
 pub(crate) struct Grants {
     /// Granted, and not started yet.
     pub(crate) unused: u32,
-    /// What the control thread was told last that is wanted.
+    /// What the control thread was told last that is wanted, and when: monotonic, in nanoseconds.
     pub(crate) asked: u32,
-    /// Workers that were asked back and are not gone. Whichever goes counts, for whatever reason.
-    owed: u32,
+    pub(crate) asked_at: u64,
+    /// Grants heard of, ever; wraps.
+    pub(crate) heard: u32,
+    /// Workers that were asked back and are not gone. Whichever goes counts, for whatever reason, and so does a grant that
+    /// goes back.
+    pub(crate) owed: u32,
+    /// One more is to be started than those that come here ask for: many were handed over.
+    pub(crate) habit: bool,
     /// Workers that are gone, of which the control thread has to be told.
     pub(crate) gone: u32,
 }
@@ -310,8 +316,9 @@ impl Function {
     }
 
     /// Whether a worker could be started just now, as far as others leave room for it.
-    pub(crate) fn may_start(&self) -> bool {
-        self.version.has_permit() && self.grants.as_ref().is_none_or(|grants| grants.unused > 0)
+    pub(crate) fn may_start(&self, now: u64) -> bool {
+        let hopes = |grants: &Grants| grants.asked == 0 || now < grants.asked_at + nanoseconds(ASK_AGAIN);
+        self.version.has_permit() && self.grants.as_ref().is_none_or(hopes)
     }
 
     /// An invocation was handed over to another shard at `now`. True if that has become a habit, so that a
@@ -374,8 +381,11 @@ impl Function {
     /// them, if there may.
     pub(crate) fn reap(&mut self, now: u64) -> Option<u64> {
         let patience = nanoseconds(self.profile.idle);
-        // Those that are expected to be wanted would only be started anew.
-        while self.pool.surplus(self.expected(now)) > 0 {
+        while self.pool.surplus(0) > 0 {
+            if self.pool.surplus(self.expected(now)) == 0 {
+                // It would only be started anew. What is expected fades.
+                return Some(now + patience);
+            }
             // If all are busy, none of them can be due earlier.
             let due = self.pool.longest_idle().map_or(now, |(_, since)| since) + patience;
             let Some((id, _)) = self.pool.longest_idle().filter(|_| due <= now) else { return Some(due) };
@@ -384,12 +394,26 @@ impl Function {
         None
     }
 
-    /// Ends a worker for the sake of another function: one that has no work, else the next that has come to the end of it.
+    /// A worker is to end for the sake of another function: one that has no work, else the next that has come to the end
+    /// of it. If all have gone, the control thread is being told of that.
     pub(crate) fn give_up(&mut self, now: u64) {
-        self.grants.iter_mut().for_each(|grants| grants.owed += 1);
-        if let Some((id, _)) = self.pool.longest_idle() {
+        if !self.pool.is_vacant() {
+            self.grants.iter_mut().for_each(|grants| grants.owed += 1);
+            self.pay(now);
+        }
+    }
+
+    /// Ends workers that have no work and were asked back.
+    pub(crate) fn pay(&mut self, now: u64) {
+        while self.owes() {
+            let Some((id, _)) = self.pool.longest_idle() else { return };
             self.end(id, now);
         }
+    }
+
+    /// Whether more workers were asked back than are on their way out.
+    fn owes(&self) -> bool {
+        self.grants.as_ref().is_some_and(|grants| grants.owed as usize > self.pool.counts().draining)
     }
 
     /// Kills a worker that has no work.

@@ -227,6 +227,9 @@ impl Shard {
         self.clear_deadline(key);
         self.send_parcel(to, parcel);
         if habit {
+            if let Some(grants) = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut()) {
+                grants.habit = true;
+            }
             self.start_workers(function, 1);
         }
     }
@@ -381,7 +384,7 @@ impl Shard {
 
 /// Whether this shard may start a worker of a function now.
 fn can_start(entry: &Function, now: u64) -> bool {
-    entry.held_until <= now && entry.may_start()
+    entry.held_until <= now && entry.may_start(now)
 }
 
 /// How long an invocation that began to wait at `since` may wait, as a moment: as long as it may take. Where that is

@@ -66,12 +66,10 @@ pub(crate) enum ToShard {
         /// Which.
         function: u32,
     },
-    /// So many workers that were asked for may be started.
+    /// One of the workers that were asked for may be started.
     Grant {
         /// Of which version.
         function: u32,
-        /// How many.
-        count: u32,
     },
     /// A worker of this version is to end, for the sake of another function, as soon as it has nothing more to do.
     GiveUp {
@@ -125,6 +123,8 @@ pub(crate) enum FromShard {
         function: u32,
         /// How many.
         count: u32,
+        /// Grants of it that the shard has heard of, ever; wraps.
+        heard: u32,
     },
     /// So many workers of a version are gone, or were granted and not needed.
     Returns {

@@ -417,7 +417,7 @@ impl Shard {
             ToShard::Begin(version) => self.begin(version),
             ToShard::Loaded { function } => self.loaded(function),
             ToShard::Permit { function } => self.want_workers(function),
-            ToShard::Grant { function, count } => self.granted(function, count),
+            ToShard::Grant { function } => self.granted(function),
             ToShard::GiveUp { function } => self.give_up(function),
             ToShard::LoadFailed { function, reason } => self.load_failed(function, reason),
             ToShard::TemplateGone { function } => {

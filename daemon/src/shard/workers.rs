@@ -13,7 +13,7 @@ use hairtrigger_sandbox::limits::{
 use hairtrigger_sandbox::{Ticket, Worker};
 
 use super::dispatch::was_begun;
-use super::function::{Function, Status};
+use super::function::{Function, Grants, Status};
 use super::inbox::{FromShard, ToShard};
 use super::live::{Flight, Live};
 use super::pool::WorkerId;
@@ -67,7 +67,9 @@ impl Shard {
                 let Some(unused) = grants.unused.checked_sub(1) else {
                     if grants.asked == 0 {
                         grants.asked = u32::try_from(left).unwrap_or(u32::MAX);
-                        report.tell(FromShard::Wants { function, count: grants.asked });
+                        grants.asked_at = *now;
+                        let (count, heard) = (grants.asked, grants.heard);
+                        report.tell(FromShard::Wants { function, count, heard });
                     }
                     return;
                 };
@@ -85,23 +87,28 @@ impl Shard {
         }
     }
 
-    /// So many of the workers that were asked for may be started. What is not needed any more goes back.
-    pub(super) fn granted(&mut self, function: u32, count: u32) {
-        let Some(entry) = self.functions.get_mut(function) else {
-            self.report.tell(FromShard::Returns { function, count });
-            return;
-        };
-        if let Some(grants) = &mut entry.grants {
-            grants.unused += count;
-            grants.asked = grants.asked.saturating_sub(count);
-        }
+    /// One of the workers that were asked for may be started. What is not needed any more goes back.
+    pub(super) fn granted(&mut self, function: u32) {
+        let Some(entry) = self.functions.get_mut(function) else { return };
+        let Some(grants) = &mut entry.grants else { return };
+        (grants.unused, grants.asked) = (grants.unused + 1, grants.asked.saturating_sub(1));
+        grants.heard = grants.heard.wrapping_add(1);
+        let habit = std::mem::take(&mut grants.habit);
         self.want_workers(function);
-        let grants = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut());
-        if let Some(count) =
-            grants.map(|grants| std::mem::take(&mut grants.unused)).filter(|count| *count > 0)
-        {
+        if habit && self.grants(function).is_some_and(|grants| grants.unused > 0) {
+            self.start_workers(function, 1);
+        }
+        let Some(grants) = self.grants(function) else { return };
+        let count = std::mem::take(&mut grants.unused);
+        if count > 0 {
+            grants.owed = grants.owed.saturating_sub(count);
             self.report.tell(FromShard::Returns { function, count });
         }
+    }
+
+    /// What a version has of the workers of the host, where that is bounded.
+    fn grants(&mut self, function: u32) -> Option<&mut Grants> {
+        self.functions.get_mut(function)?.grants.as_mut()
     }
 
     /// Another function is to have one of this one's workers.
@@ -112,17 +119,16 @@ impl Shard {
         }
     }
 
-    /// Says anew what is wanted, if the last time that was said nobody could give it.
+    /// Says anew what is wanted, if that was said a while ago and nobody could give it.
     fn ask_again(&mut self, function: u32) {
-        if let Some(grants) = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut())
-            && std::mem::take(&mut grants.asked) > 0
-        {
-            self.want_workers(function);
-            let grants = self.functions.get_mut(function).and_then(|entry| entry.grants.as_mut());
-            if grants.is_some_and(|grants| grants.asked == 0) {
-                self.report.tell(FromShard::Wants { function, count: 0 });
-            }
+        let asked_long_ago = self.now.saturating_sub(nanoseconds(ASK_AGAIN));
+        let Some(grants) = self.grants(function) else { return };
+        if grants.asked_at > asked_long_ago || std::mem::take(&mut grants.asked) == 0 {
+            return;
         }
+        self.want_workers(function);
+        let Some(&mut Grants { asked: 0, heard, .. }) = self.grants(function) else { return };
+        self.report.tell(FromShard::Wants { function, count: 0, heard });
     }
 
     /// A worker has done with one of its invocations. One that serves no more is ended a little later.
@@ -270,12 +276,16 @@ impl Shard {
         let Some(entry) = self.functions.get_mut(ticket.function) else { return };
         entry.arrived(ticket, worker, self.now);
         self.serve_queue(ticket.function);
+        let now = self.now;
+        if let Some(entry) = self.functions.get_mut(ticket.function) {
+            entry.pay(now);
+        }
         self.reap_workers(ticket.function);
     }
 
     pub(super) fn worker_gone(&mut self, ticket: Ticket, ending: Ending) {
         self.without_worker(ticket, ending);
-        let grants = self.functions.get_mut(ticket.function).and_then(|entry| entry.grants.as_mut());
+        let grants = self.grants(ticket.function);
         if let Some(count) = grants.map(|grants| std::mem::take(&mut grants.gone)).filter(|count| *count > 0)
         {
             self.report.tell(FromShard::Returns { function: ticket.function, count });

@@ -62,7 +62,11 @@ fn a_burst_starts_workers_up_to_the_limit() {
 fn a_stream_has_workers_before_anybody_waits() {
     let home = Home::new();
     home.configure("listen = \"127.0.0.1:0\"\nshards = 1");
-    home.add("probe", &own("probe"), "timeout = \"20s\"\n[concurrency]\nprovisioned = 0\nmax = 20");
+    home.add(
+        "probe",
+        &own("probe"),
+        "timeout = \"20s\"\n[concurrency]\nprovisioned = 0\nmax = 20\nidle = \"300ms\"",
+    );
     let daemon = home.start();
     let mut connections: Vec<_> = (0..25).map(|_| daemon.connect()).collect();
     let begin = Instant::now();
@@ -78,6 +82,8 @@ fn a_stream_has_workers_before_anybody_waits() {
     }
     assert!(daemon.workers("probe").len() >= 12, "{:?}", daemon.workers("probe"));
     connections.iter_mut().for_each(|connection| assert_eq!(connection.receive().status, 200));
+    // What is expected fades.
+    daemon.await_workers("probe", 0);
     daemon.stop();
 }
 

@@ -6,7 +6,7 @@ use hairtrigger_sandbox::limits::{
 use hairtrigger_sandbox::monotonic_ns;
 
 use super::super::registry::Deployed;
-use super::super::room::{Room, Say, Staff};
+use super::super::room::{Say, Staff};
 use super::{Effect, Entry, Versions};
 use crate::shard::nanoseconds;
 
@@ -67,32 +67,35 @@ impl Versions {
         }
     }
 
-    /// A shard wants so many workers of a version beyond those that it has.
-    pub(in crate::control) fn shard_wants(&mut self, key: u32, shard: u16, count: u32) {
-        self.change_room(|room| room.wants(key, shard, count));
+    /// A shard that has heard of so many grants of a version wants so many workers beyond those that it has.
+    pub(in crate::control) fn shard_wants(&mut self, key: u32, shard: u16, count: u32, heard: u32) {
+        if let Some(room) = &mut self.room {
+            room.wants(key, shard, count, heard);
+        }
     }
 
     /// So many of a shard's workers of a version are gone, or were not needed.
     pub(in crate::control) fn shard_returns(&mut self, key: u32, shard: u16, count: u32) {
-        self.change_room(|room| room.returns(key, shard, count));
+        if let Some(room) = &mut self.room {
+            room.returns(key, shard, count);
+        }
     }
 
-    /// Writes something into the book of all workers, if there is one, and does what follows.
-    pub(super) fn change_room(&mut self, change: impl FnOnce(&mut Room)) {
+    /// What follows from what was written into the book of all workers.
+    pub(super) fn settle_room(&mut self) {
         let Self { room, entries, effects, .. } = self;
         let Some(room) = room else { return };
-        change(room);
         let now = monotonic_ns();
         let staffs = |key: u32| {
             let Some(Entry { version, .. }) = entries.get(&key) else { return Vec::new() };
-            let staff = |((workers, idle), since)| {
+            let staff = |((_, idle), since)| {
                 let rested = idle > 0 && now.saturating_sub(since) >= nanoseconds(AT_REST);
-                Staff { workers, idle, rested }
+                Staff { idle, rested }
             };
             version.standings().zip(version.idle_since()).map(staff).collect()
         };
-        effects.extend(room.settle(staffs).into_iter().map(|say| match say {
-            Say::Grant { key, shard, count } => Effect::Grant(key, shard, count),
+        effects.extend(room.settle(now, staffs).into_iter().map(|say| match say {
+            Say::Grant { key, shard } => Effect::Grant(key, shard),
             Say::GiveUp { key, shard } => Effect::GiveUp(key, shard),
         }));
     }

@@ -63,7 +63,7 @@ impl Books {
             Effect::Retire(key) => format!("retire {key}"),
             Effect::Doze(key, round) => format!("doze {key} {round}"),
             Effect::Wake(key) => format!("wake {key}"),
-            Effect::Grant(key, shard, count) => format!("grant {key} {shard} {count}"),
+            Effect::Grant(key, shard) => format!("grant {key} {shard}"),
             Effect::GiveUp(key, shard) => format!("give up {key} {shard}"),
             Effect::Unload(key) => format!("unload {key}"),
             Effect::Forget(key) => format!("forget {key}"),
@@ -101,9 +101,9 @@ fn a_new_version_takes_over_when_its_worker_is_there_and_the_old_one_goes() {
     books.versions.worker_ready(1);
     assert!(outcome.try_recv().unwrap().is_ok());
     assert_eq!(books.done(), ["route f=1", "retire 0"]);
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
     assert_eq!(books.done(), [""; 0], "the other shard has something left");
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
     assert_eq!(books.done(), ["unload 0"]);
     assert!(!books.versions.template_gone(0, "was ended"));
     assert_eq!(books.done(), ["forget 0"]);
@@ -136,7 +136,7 @@ fn a_new_version_that_fails_leaves_the_old_one_alone() {
         }
         assert_eq!(kept(&mut outcome), ("they die".to_owned(), true));
         assert_eq!(books.done(), ["retire 1"]);
-        books.versions.retired(1);
+        books.versions.retired(1, 0);
         assert_eq!(books.done(), [if late { "unload 1" } else { "forget 1" }]);
         // And the next one comes as if nothing had been.
         let mut outcome = books.begin("f", "");
@@ -166,7 +166,7 @@ fn a_newer_version_overtakes_one_that_comes() {
     let mut newer = books.begin("f", "");
     assert_eq!(kept(&mut overtaken), ("a newer version was begun".to_owned(), true));
     assert_eq!(books.done(), ["begin 1", "load 1", "retire 1", "begin 2", "load 2"]);
-    books.versions.retired(1);
+    books.versions.retired(1, 0);
     assert_eq!(books.done(), ["unload 1"]);
     books.versions.loaded(1);
     assert_eq!(books.done(), ["unload 1"]);
@@ -185,7 +185,7 @@ fn a_function_that_is_removed_takes_its_coming_version_along() {
     books.done();
     assert!(books.versions.remove("f") && !books.versions.remove("f"));
     assert_eq!(books.done(), ["retire 2", "route g=1", "retire 0"]);
-    books.versions.retired(2);
+    books.versions.retired(2, 0);
     assert!(!books.versions.load_failed(2, "too late"));
     assert_eq!(books.done(), ["unload 2", "forget 2"]);
 }
@@ -201,7 +201,7 @@ fn nothing_is_kept_of_what_versions_without_groups_used() {
         books.versions.begin(deployed("f", ""), 1, None);
         books.versions.loaded(next);
         books.versions.worker_ready(next);
-        books.versions.retired(key);
+        books.versions.retired(key, 0);
         assert_eq!(books.versions.usages.versions(), 1, "it ends");
         books.versions.template_gone(key, "it was told to");
         assert_eq!(books.versions.usages.versions(), 0);
@@ -228,7 +228,7 @@ fn a_version_that_is_still_being_loaded_is_unloaded_as_soon_as_nobody_wants_it()
     let _outcome = books.begin("f", "");
     assert!(books.versions.remove("f"));
     books.done();
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
     assert_eq!(books.done(), ["unload 0"]);
     assert!(!books.versions.wanted(0));
     // It was too early for that: there was no template yet.
@@ -239,7 +239,7 @@ fn a_version_that_is_still_being_loaded_is_unloaded_as_soon_as_nobody_wants_it()
     // And here there was one.
     let _outcome = books.begin("f", "");
     assert!(books.versions.remove("f"));
-    books.versions.retired(1);
+    books.versions.retired(1, 0);
     books.done();
     assert!(!books.versions.load_failed(1, "was ended"));
     assert_eq!(books.done(), ["forget 1"]);
@@ -258,7 +258,7 @@ fn a_template_that_dies_is_loaded_again_also_for_those_who_still_wait() {
     assert!(books.versions.template_gone(0, "crashed"));
     books.versions.reload(0);
     assert_eq!(books.done(), ["route ", "retire 0", "load 0"]);
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
     books.versions.loaded(0);
     assert_eq!(
         books.done(),
@@ -301,7 +301,7 @@ fn a_key_comes_round_again_only_when_it_is_free() {
         keys.push(key);
         books.versions.remove("f");
         books.versions.load_failed(key, "removed");
-        books.versions.retired(key);
+        books.versions.retired(key, 0);
         books.done();
     }
     assert_eq!((keys[0], keys[MAX_VERSIONS as usize - 2]), (1, MAX_VERSIONS - 1));
@@ -325,8 +325,8 @@ fn connections_get_the_descriptors_that_workers_leave() {
     versions.remove("many");
     versions.effects();
     versions.load_failed(0, "removed");
-    versions.retired(0);
-    versions.retired(0);
+    versions.retired(0, 0);
+    versions.retired(0, 0);
     assert_eq!(each(&mut versions), (10_000 - DESCRIPTOR_RESERVE) / 2, "said once they are free");
 }
 
@@ -459,14 +459,14 @@ fn a_version_that_sleeps_is_replaced_and_removed_like_any_other() {
     assert!(!books.versions.template_gone(0, "was ended"));
     assert!(books.versions.remove("f"));
     books.done();
-    books.versions.retired(0);
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
+    books.versions.retired(0, 0);
     assert_eq!(books.done(), ["forget 0"]);
     let mut books = asleep();
     assert!(books.versions.remove("f"));
     books.done();
-    books.versions.retired(0);
-    books.versions.retired(0);
+    books.versions.retired(0, 0);
+    books.versions.retired(0, 0);
     assert_eq!(books.done(), ["unload 0"]);
     assert!(!books.versions.template_gone(0, "was ended"));
     assert_eq!(books.done(), ["forget 0"]);
