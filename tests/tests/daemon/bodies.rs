@@ -90,6 +90,9 @@ fn a_unix_socket_carries_large_bodies_too() {
 #[test]
 fn a_large_body_whose_worker_dies_is_answered_and_the_next_is_served() {
     let home = home();
+    // One worker at a time: three that die at once before they have served are a function that cannot serve.
+    let limits = "memory = \"256MiB\"\nmax_request = \"64MiB\"\nmax_response = \"64MiB\"";
+    home.add("echo", &echo(), &format!("{limits}\nconcurrency = {{ max = 1 }}"));
     let daemon = home.start();
     let body = pattern(8 << 20);
     let mut connection = daemon.connect();
