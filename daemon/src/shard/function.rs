@@ -339,9 +339,7 @@ impl Function {
     /// The worker has done with one of its invocations. True if it serves no more, and is to be ended.
     #[must_use]
     pub(crate) fn release(&mut self, id: WorkerId, now: u64) -> bool {
-        let owed =
-            self.grants.as_ref().is_some_and(|grants| grants.owed as usize > self.pool.counts().draining);
-        if self.profile.fresh || owed {
+        if self.profile.fresh || self.owes() {
             self.pool.drain(id);
         }
         self.pool.release(id, now);
