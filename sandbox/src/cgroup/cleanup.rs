@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::{CgroupError, Cgroups};
 use crate::sys;
 
-/// How long the processes of a group may take to be gone after SIGKILL.
+/// How long the processes of groups may take to be gone after SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was removed.
@@ -116,24 +116,20 @@ pub fn remove_all_of(cgroups: &Cgroups) -> Result<Removed, CgroupError> {
     remove_where(cgroups, |name| name.starts_with(&prefix))
 }
 
+/// One that cannot be removed keeps none of the others.
 fn remove_where(cgroups: &Cgroups, ours: impl Fn(&str) -> bool) -> Result<Removed, CgroupError> {
-    let mut removed = Removed::default();
+    let roots = cgroups.roots();
+    let found: Vec<_> = roots.iter().map(|root| children(root)).collect();
+    let is_ours = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).is_some_and(&ours);
+    let groups: Vec<_> = found.iter().flatten().flatten().filter(|path| is_ours(path)).cloned().collect();
     let mut ended = BTreeSet::new();
-    for root in cgroups.roots() {
-        let mut groups: Vec<PathBuf> = children(&root)?
-            .into_iter()
-            .filter(|path| path.file_name().and_then(OsStr::to_str).is_some_and(&ours))
-            .collect();
-        groups.sort();
-        for group in groups {
-            remove_tree_counting(&group, &mut ended)?;
-            removed.groups += 1;
-        }
+    let outcome = remove_trees(&groups, &mut ended);
+    for root in &roots {
         // Stays if another daemon uses it.
-        let _ = fs::remove_dir(&root);
+        let _ = fs::remove_dir(root);
     }
-    removed.processes = ended.len();
-    Ok(removed)
+    found.into_iter().try_for_each(|found| found.map(|_| ()))?;
+    outcome.map(|()| Removed { groups: groups.len(), processes: ended.len() })
 }
 
 /// The groups below one; none if it is gone itself.
@@ -189,16 +185,27 @@ fn end_processes(group: &Path, ended: &mut BTreeSet<libc::pid_t>) -> Result<(), 
 
 /// Removes a group and those below it, ending the processes in them.
 pub(super) fn remove_tree(group: &Path) -> Result<(), CgroupError> {
-    remove_tree_counting(group, &mut BTreeSet::new())
+    remove_trees(&[group.to_owned()], &mut BTreeSet::new())
 }
 
-fn remove_tree_counting(group: &Path, ended: &mut BTreeSet<libc::pid_t>) -> Result<(), CgroupError> {
+/// Removes groups and those below them, all of them that can be; the failure is that of the first that could not.
+fn remove_trees(groups: &[PathBuf], ended: &mut BTreeSet<libc::pid_t>) -> Result<(), CgroupError> {
     let deadline = Instant::now() + PATIENCE;
+    let mut left: Vec<&PathBuf> = groups.iter().collect();
     loop {
+        let mut failed = None;
+        left.retain(|group| match try_to_remove(group, ended) {
+            Ok(()) => false,
+            Err(failure) => {
+                failed.get_or_insert(failure);
+                true
+            }
+        });
         // What fails for want of descriptors, or because processes are still dying, may succeed soon.
-        match try_to_remove(group, ended) {
-            Err(_) if Instant::now() < deadline => {}
-            outcome => return outcome,
+        match failed {
+            Some(failure) if Instant::now() >= deadline => return Err(failure),
+            Some(_) => {}
+            None => return Ok(()),
         }
         // The kernel tells nobody when a version 1 group becomes empty.
         std::thread::sleep(Duration::from_millis(2));

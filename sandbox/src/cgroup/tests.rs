@@ -1,8 +1,11 @@
 //! Real groups of whichever version this host has. They need root, as the daemon does.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Cgroups, Leaf, Slot, SlotLimits, cleanup, remove_all_of, share_namespace};
@@ -169,4 +172,40 @@ fn groups_are_removed_with_the_processes_in_them() {
     assert_eq!(removed.processes, 2);
     assert!(sys::has_ended(runner.0.pidfd.as_fd()) && sys::has_ended(worker.0.pidfd.as_fd()));
     assert!(!fs::exists(&leaf.directory).expect("it can be looked for"));
+}
+
+/// Of a daemon that is gone nobody else removes the others.
+#[test]
+fn a_group_that_cannot_be_removed_keeps_none_of_the_others() {
+    let grounds = Grounds::new();
+    let names = [0, 1].map(|index| format!("{}.{index}", grounds.0.daemon()));
+    let paths = |name: &str| grounds.0.roots().into_iter().map(|root| root.join(name)).collect::<Vec<_>>();
+    for index in [0, 1] {
+        grounds.0.create_slot(index).expect("root can make groups");
+    }
+    let failure = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // Whatever is mounted on cannot be removed, where that is seen: by this thread.
+            // SAFETY: takes no pointers. It concerns this thread, which does nothing else.
+            let apart = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+            assert_eq!(apart, 0, "{}", std::io::Error::last_os_error());
+            let mount = |from: &Path, on: &Path, flags| {
+                let [from, on] =
+                    [from, on].map(|path| CString::new(path.as_os_str().as_bytes()).expect("no NUL"));
+                // SAFETY: both are NUL-terminated; no type and no data are needed for these flags.
+                let done =
+                    unsafe { libc::mount(from.as_ptr(), on.as_ptr(), ptr::null(), flags, ptr::null()) };
+                assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            };
+            mount(Path::new("none"), Path::new("/"), libc::MS_REC | libc::MS_PRIVATE);
+            for group in paths(&names[0]) {
+                mount(&group, &group, libc::MS_BIND);
+            }
+            remove_all_of(&grounds.0).expect_err("it is mounted on")
+        });
+        thread.join().expect("it removes what it can")
+    });
+    assert_eq!(failure.error.raw_os_error(), Some(libc::EBUSY), "{failure}");
+    assert!(paths(&names[0]).iter().all(|group| group.exists()), "these could not be removed");
+    assert!(paths(&names[1]).iter().all(|group| !group.exists()), "these could");
 }
