@@ -281,6 +281,8 @@ pub const DATA_SLACK: u64 = 128 << 20;
 pub const RUNNER_DATA: u64 = 1 << 20;
 /// What a template's cgroup is given beyond its workers' memory, in bytes.
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
+/// How long a process that has ended may stay unreaped before it is believed that somebody keeps it.
+pub const REAP_GRACE: Duration = Duration::from_millis(2);
 /// A group whose worker has ended is given to another once less than this part of a worker's memory is left in it.
 pub const LEAF_LEFT_OVER: u64 = 4;
 /// So many groups of a function may wait for that; then one is given to the next worker in any case.

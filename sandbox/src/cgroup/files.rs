@@ -1,8 +1,10 @@
 //! Reading and writing the files of a group.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::CgroupError;
 
@@ -40,26 +42,62 @@ pub(super) fn write_and_read_back(directory: &Path, file: &str, value: &str) -> 
     Err(CgroupError { path, error })
 }
 
-/// A file that holds a number; 0 if there is none.
-pub(super) fn number(path: &Path) -> u64 {
-    number_in(path).unwrap_or(0)
-}
-
-/// As [`number`], if there is one.
+/// What a file holds that is a number and nothing else.
 pub(super) fn number_in(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim_end().parse().ok()
+    number(&fs::read_to_string(path).ok()?)
 }
 
-/// A line `name value` of a file of counters; 0 if there is none.
-pub(super) fn counter(path: &Path, name: &str) -> u64 {
-    counter_in(path, name).unwrap_or(0)
-}
-
-/// As [`counter`], if there is one.
+/// The number of a line `name value` of a file of counters.
 pub(super) fn counter_in(path: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+    counter(&fs::read_to_string(path).ok()?, name)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim_end().parse().ok()
+}
+
+fn counter(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(key, _)| *key == name)?.1.trim().parse().ok()
+}
+
+/// A file of figures that is read over and over, and so kept open from the first time on.
+#[derive(Debug)]
+pub(super) struct Figures {
+    path: PathBuf,
+    open: Mutex<Option<File>>,
+}
+
+impl Figures {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, open: Mutex::default() }
+    }
+
+    /// Its number; 0 if there is none.
+    pub(super) fn number(&self) -> u64 {
+        self.read(number).unwrap_or(0)
+    }
+
+    /// The number of its line `name value`; 0 if there is none.
+    pub(super) fn counter(&self, name: &str) -> u64 {
+        self.read(|text| counter(text, name)).unwrap_or(0)
+    }
+
+    fn read<T>(&self, figure: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let mut room = [0; 1024];
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = match open.as_ref().map(|file| file.read_at(&mut room, 0)) {
+            Some(Ok(length)) => length,
+            // Its group was removed meanwhile, and may have been made anew.
+            Some(Err(_)) | None => open.insert(File::open(&self.path).ok()?).read_at(&mut room, 0).ok()?,
+        };
+        figure(str::from_utf8(&room[..length]).ok()?)
+    }
+
+    /// Keeps it open no longer.
+    pub(super) fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// A number of bytes as the kernel keeps it: whole pages.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cgroups_rs::fs::Controllers;
 use cgroups_rs::fs::hierarchies::V1;
 
-use super::files::{self, whole_pages};
-use super::{CgroupError, CpuCount, Leaf, SlotLimits};
+use super::files::{self, Figures, whole_pages};
+use super::{CgroupError, CpuCount, Leaf, LeafState, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 
 /// Where the controllers are mounted.
@@ -47,6 +47,7 @@ impl Mounts {
 
     pub(super) fn create_slot(&self, name: &Path) -> Result<Slot, CgroupError> {
         let slot = Slot {
+            oom: Figures::new(self.memory.join(name).join(OOM_FILE)),
             memory: self.memory.join(name),
             pids: self.pids.join(name),
             cpu: self.cpu.join(name),
@@ -65,6 +66,7 @@ pub(crate) struct Slot {
     cpu: PathBuf,
     /// May be the one before.
     cpuacct: Option<PathBuf>,
+    oom: Figures,
 }
 
 impl Slot {
@@ -95,22 +97,23 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
+        let directory = self.memory.join(format!("w{index}"));
         Leaf {
-            directory: self.memory.join(format!("w{index}")),
             home: self.memory.clone(),
             outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
-            oom_file: "memory.oom_control",
-            usage_file: "memory.usage_in_bytes",
             limit: limit_memory,
-            limited: Arc::default(),
+            state: Arc::new(LeafState::new(&directory, OOM_FILE, "memory.usage_in_bytes")),
+            directory,
         }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {
-        files::counter(&self.memory.join("memory.oom_control"), "oom_kill")
+        self.oom.counter("oom_kill")
     }
 }
 
+/// Where out-of-memory kills are counted.
+const OOM_FILE: &str = "memory.oom_control";
 /// The limit of buffers of TCP connections.
 const TCP_MEMORY: &str = "memory.kmem.tcp.limit_in_bytes";
 

@@ -21,14 +21,16 @@ use std::time::Duration;
 
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode};
 
-use super::files::{self, whole_pages};
-use super::{CgroupError, CpuCount, Leaf, SlotLimits};
+use super::files::{self, Figures, whole_pages};
+use super::{CgroupError, CpuCount, Leaf, LeafState, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 use crate::sys;
 use crate::userns::own_ids;
 
 /// What a slot is limited by.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// Where out-of-memory kills among a group's own processes are counted.
+const OOM_FILE: &str = "memory.events.local";
 /// What a worker is limited by.
 const OF_LEAVES: [&str; 1] = ["memory"];
 /// The daemon's own leaf of a delegated group. No group of our own can be called so: a dot is no part of a name in
@@ -90,7 +92,8 @@ impl Place {
         enable(root, &CONTROLLERS)?;
         files::create(&directory.join(INIT))?;
         enable(&directory, &OF_LEAVES)?;
-        Ok(Slot { directory, top: self.top.clone() })
+        let oom = Figures::new(directory.join(INIT).join(OOM_FILE));
+        Ok(Slot { directory, top: self.top.clone(), oom })
     }
 }
 
@@ -161,6 +164,7 @@ fn enable(group: &Path, controllers: &[&str]) -> Result<(), CgroupError> {
 pub(crate) struct Slot {
     directory: PathBuf,
     top: PathBuf,
+    oom: Figures,
 }
 
 impl Slot {
@@ -190,20 +194,19 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
+        let directory = self.directory.join(format!("w{index}"));
         Leaf {
-            directory: self.directory.join(format!("w{index}")),
             home: self.directory.join(INIT),
             // The one group that may hold processes beside other groups.
             outside: self.top.clone(),
-            oom_file: "memory.events.local",
-            usage_file: "memory.current",
             limit: limit_memory,
-            limited: Arc::default(),
+            state: Arc::new(LeafState::new(&directory, OOM_FILE, "memory.current")),
+            directory,
         }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {
-        files::counter(&self.directory.join(INIT).join("memory.events.local"), "oom_kill")
+        self.oom.counter("oom_kill")
     }
 }
 

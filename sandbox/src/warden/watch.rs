@@ -1,6 +1,6 @@
 //! The warden's thread: waits for notifications, exits and commands, and tells the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use crate::channel::DaemonEnd;
 use crate::ending::{Circumstances, Ending};
 use crate::groups::Errand;
 use crate::init::Init;
+use crate::limits::REAP_GRACE;
 use crate::sys::{self, Poller, Ready};
 
 /// What an entry of the poll set is.
@@ -75,6 +76,8 @@ pub(super) struct Watch {
     /// Runners that never became templates and are dying.
     discarded: BTreeMap<u32, (Init, Option<Slot>)>,
     next: u32,
+    /// Workers that have ended and were not reaped when that was looked at; and until when that may last.
+    ended: VecDeque<(u32, libc::pid_t, Instant)>,
     stopping: bool,
     spawner_done: bool,
 }
@@ -98,6 +101,7 @@ impl Watch {
             by_function: BTreeMap::new(),
             discarded: BTreeMap::new(),
             next: 0,
+            ended: VecDeque::new(),
             stopping: false,
             spawner_done: false,
         })
@@ -133,7 +137,8 @@ impl Watch {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.templates.values().filter_map(Template::next_deadline).min()
+        let reaped = self.ended.front().map(|(_, _, until)| *until);
+        self.templates.values().filter_map(Template::next_deadline).chain(reaped).min()
     }
 
     fn enforce_deadlines(&mut self) {
@@ -142,6 +147,9 @@ impl Watch {
             if let Some(sentence) = template.enforce_deadlines(now) {
                 self.sink.deliver(Event::Trouble(sentence));
             }
+        }
+        while let Some((number, pid, _)) = self.ended.pop_front_if(|(_, _, until)| *until <= now) {
+            self.worker_kept(number, pid);
         }
     }
 
@@ -157,7 +165,8 @@ impl Watch {
             // Its status is kept by the kernel once it is reaped, which the hang-up tells.
             Watched::Template(number) if entry.hung_up => self.template_gone(number),
             Watched::Worker(number, pid) if entry.hung_up => self.worker_gone(number, pid, None),
-            Watched::Worker(number, pid) => self.worker_exited(number, pid),
+            // The kernel reaps it in a moment, which the hang-up tells.
+            Watched::Worker(number, pid) => self.ended.push_back((number, pid, Instant::now() + REAP_GRACE)),
             Watched::Init(number) => self.init_gone(number),
             Watched::Discarded(number) => self.discarded_gone(number),
             Watched::Template(_) => {}
@@ -340,14 +349,14 @@ impl Watch {
         let Some(record) = template.workers.remove(&pid) else { return };
         let _ = sys::kill(record.pidfd.as_fd());
         self.poller.forget(record.pidfd.as_fd());
-        template.free_leaves.extend(record.leaf);
+        template.give_back(record.leaf);
         self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending: Ending::Killed });
     }
 
-    /// A worker has ended and is not reaped: either that comes in a moment, or its template, which was to
-    /// leave it to the kernel, keeps it. Its end is told in either case.
-    fn worker_exited(&mut self, number: u32, pid: libc::pid_t) {
+    /// A worker has ended and was not reaped for a while: its template, which was to leave it to the kernel, keeps it. Its
+    /// end is told all the same.
+    fn worker_kept(&mut self, number: u32, pid: libc::pid_t) {
         let record = self.templates.get(&number).and_then(|template| template.workers.get(&pid));
         let Some(record) = record else { return };
         let Some(status) = status_of_zombie(pid) else { return };
@@ -361,6 +370,7 @@ impl Watch {
     fn worker_gone(&mut self, number: u32, pid: libc::pid_t, status: Option<i32>) {
         let Some(template) = self.templates.get_mut(&number) else { return };
         let Some(record) = template.workers.remove(&pid) else { return };
+        self.ended.retain(|(of, ended, _)| (*of, *ended) != (number, pid));
         self.poller.forget(record.pidfd.as_fd());
         let slot_oom_kills = template.slot_oom_kills();
         let leaf_oom_kills = record.leaf.as_ref().map_or(0, Leaf::oom_kills);
@@ -375,7 +385,7 @@ impl Watch {
             Some(status) => Ending::from_wait_status(status, known),
             None => status_of(record.pidfd.as_fd(), known),
         };
-        template.free_leaves.extend(record.leaf);
+        template.give_back(record.leaf);
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending });
     }
 
