@@ -324,7 +324,8 @@ fn daemon_config(address: SocketAddr, folder: &Path) -> String {
     let own = std::process::id();
     format!(
         "listen = \"{address}\"\nfunctions = \"{folder}/functions\"\nstate = \"{folder}/state\"\n\
-         run = \"{folder}/run\"\ncgroup = \"hairtrigger-bench-{own}\"\n"
+         run = \"{folder}/run\"\ncgroup = \"hairtrigger-bench-{own}\"\n\
+         # Of a load that is offered now and then some connections are used rarely.\ntimeouts.idle = \"1h\"\n"
     )
 }
 
