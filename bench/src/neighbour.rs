@@ -5,8 +5,9 @@
 //! held against that of the same round beside nobody.
 //!
 //! *Nobody* are processes outside of the daemon that take every core which nobody else wants (`SCHED_IDLE`): waking a core
-//! that sleeps costs a virtual machine tens of microseconds, and a spinning neighbour would save it that. The client runs
-//! before all others, for it is not what is measured.
+//! that sleeps costs a virtual machine tens of microseconds, and a spinning neighbour would save it that. The quiet
+//! function's client runs before all others, and the flood's takes what the daemon leaves it of the cores, for neither is
+//! what is measured.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use crate::build::with_bench_plugin;
 use crate::facts::Facts;
 use crate::load::{Burst, ClosedLoop, Expected, OpenLoop, Until, quantile_us};
-use crate::process::{Guarded, allowed_cores, run_first, run_last, signal, wait_until};
+use crate::process::{Guarded, allowed_cores, run_first, run_last, signal, take_what_is_left, wait_until};
 use crate::scene::Scene;
 use crate::server::{FunctionFiles, Server};
 use crate::stats::{Estimate, SplitMix64, median};
@@ -151,6 +152,7 @@ pub(crate) fn run(args: &NeighbourArgs) -> Result<bool> {
     daemon.get("/spinner")?;
     daemon.get("/flooded")?;
     let nobody = IdleSpinners::start(&cores)?;
+    take_what_is_left();
     let client_first = run_first();
     if !client_first {
         eprintln!("the client may not run before all others: its own waits are in the figures");

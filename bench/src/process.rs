@@ -55,11 +55,20 @@ pub(crate) fn run_first() -> bool {
     schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1).is_ok()
 }
 
+/// Has what this session does count little, where the kernel shares the cores out among sessions. Best effort: on others it
+/// counts as much as anybody.
+pub(crate) fn take_what_is_left() {
+    let _ = fs::write("/proc/self/autogroup", "10");
+}
+
 /// Has the calling thread run only where no other wants to.
 ///
 /// # Errors
 /// If the kernel does not know of such.
 pub(crate) fn run_last() -> io::Result<()> {
+    // Its session counts as any other, whatever it does there, unless it is as nice as can be. Not every kernel has such
+    // groups of sessions.
+    let _ = fs::write("/proc/self/autogroup", "19");
     schedule(libc::SCHED_IDLE, 0)
 }
 
@@ -126,6 +135,11 @@ impl Guarded {
                 // The parent may have died before the line above.
                 if u32::try_from(libc::getppid()) != Ok(parent) {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+                // As a service manager would: the kernel shares the cores out among sessions first, and what this session
+                // does besides is not to count as the server's.
+                if libc::setsid() < 0 {
+                    return Err(io::Error::last_os_error());
                 }
                 keep_to(&theirs)
             });
