@@ -116,6 +116,7 @@ fn cpu_time_is_what_the_kernel_counts() {
     home.configure(SHARDS);
     home.add("probe", &own("probe"), "timeout = \"2s\"\n[concurrency]\nprovisioned = 2\nmax = 4");
     let daemon = home.start();
+    daemon.await_workers("probe", 2);
     let over = AtomicBool::new(false);
     let killed = thread::scope(|scope| {
         let ends = Ends(&over);
