@@ -7,6 +7,7 @@ use hairtrigger_sandbox::limits::{MAX_CONNECTIONS, MIN_TRANSFER_RATE, SKIPPED_BO
 use super::Door;
 use super::body::Body;
 use super::chunked::{Decoded, Decoder};
+use super::claim::Claim;
 use super::exchange::Exchange;
 use super::parse::{BodyLength, Progress};
 use super::ring::Key;
@@ -78,6 +79,8 @@ pub(crate) struct Connection {
     /// The client has said that nothing more comes.
     pub(crate) ended: bool,
     pub(crate) exchange: Option<Exchange>,
+    /// Of a request that was handed over to another shard.
+    pub(crate) away: Option<Claim>,
     /// When the phase has lasted too long; `u64::MAX` for never.
     pub(crate) deadline: u64,
     /// When the kernel has had the output for too long; `u64::MAX` for never. Apart from the other, since
@@ -111,6 +114,7 @@ impl Connection {
             paused: false,
             ended: false,
             exchange: None,
+            away: None,
             deadline: u64::MAX,
             write_deadline: u64::MAX,
             write_credited: 0,

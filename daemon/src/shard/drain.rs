@@ -98,7 +98,9 @@ impl Shard {
             match phase {
                 Phase::Queued | Phase::Posting | Phase::Invoked if of_function => {
                     cut.invocations += 1;
-                    self.answer_outcome(key, &Outcome::ShuttingDown { begun: phase == Phase::Invoked }, true);
+                    let forsaken = connection.away.take().is_some_and(|claim| claim.forsake());
+                    let begun = phase == Phase::Invoked && !forsaken;
+                    self.answer_outcome(key, &Outcome::ShuttingDown { begun }, true);
                 }
                 Phase::Body => {
                     cut.connections += 1;

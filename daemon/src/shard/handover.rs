@@ -3,6 +3,7 @@
 
 use hairtrigger_sandbox::limits::{INIT_TIMEOUT, LARGE_PAYLOAD, MAX_HANDS, WORKER_START_TIMEOUT};
 
+use super::claim::Claim;
 use super::connection::{Phase, Receive};
 use super::exchange::Exchange;
 use super::function::{Dispatch, Function, Status};
@@ -36,6 +37,8 @@ pub(crate) struct Parcel {
     body: Vec<u8>,
     /// Its place in the queue, if it has waited for a worker already.
     place: Option<Place>,
+    /// Whether it may still be begun.
+    claim: Claim,
     /// Shards that have had it.
     hands: u8,
     /// The timer that ends its wait for a worker.
@@ -203,6 +206,7 @@ impl Shard {
         let ends = [method_end, path_end, path_end + query.len()];
         let head = [method, path, query, headers].concat();
         let body = own.map_or(copied, |body| body.into_bytes());
+        let claim = Claim::default();
         let parcel = Box::new(Parcel {
             from: *number,
             connection: key,
@@ -215,10 +219,12 @@ impl Shard {
             timed,
             body,
             place,
+            claim: claim.clone(),
             hands: 1,
             timer: None,
         });
         connection.phase = Phase::Invoked;
+        connection.away = Some(claim);
         // What its body counts for goes with it, and comes back with the answer, also if the client does not wait.
         if let Some(exchange) = &mut connection.exchange {
             exchange.counted = 0;
@@ -255,6 +261,7 @@ impl Shard {
         exchange.counted = returned.counted;
         (exchange.stamps, exchange.start) = (returned.stamps, returned.start);
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.away = None;
         match result {
             Ok(Response { status, length, times, bytes }) => {
                 if connection.output.is_empty() {
@@ -296,7 +303,12 @@ impl Shard {
         let parcel = parcels.get_mut(key).filter(|parcel| parcel.body.len() > LARGE_PAYLOAD)?;
         let function = parcel.function;
         let entry = functions.get_mut(function)?;
+        if !parcel.claim.begin() {
+            self.forget_parcel(key);
+            return Some(true);
+        }
         let Some(begun) = entry.begin(&parcel.request(), &parcel.exchange.id, *now) else {
+            parcel.claim.put_back();
             return Some(false);
         };
         let exchange = &mut parcel.exchange;
@@ -310,11 +322,21 @@ impl Shard {
         Some(true)
     }
 
-    /// Posts a parcel's request to a free worker of its function; `None` if there is no such parcel.
+    /// The shard that a parcel came from has given its request up, and answered it: nobody is to run it.
+    fn forget_parcel(&mut self, key: Key) {
+        self.return_parcel(key, Err(Outcome::ShuttingDown { begun: false }));
+    }
+
+    /// Posts a parcel's request to a free worker of its function; `None` if there is no such parcel, or nobody wants it any
+    /// more.
     pub(super) fn post_parcel(&mut self, key: Key) -> Option<(u32, Dispatch)> {
         let Self { functions, parcels, wheel, now, .. } = self;
         let parcel = parcels.get_mut(key)?;
         let entry = functions.get_mut(parcel.function)?;
+        if !parcel.claim.begin() {
+            self.forget_parcel(key);
+            return None;
+        }
         let dispatch = entry.post(&parcel.request(), &parcel.exchange.id, Caller::Parcel(key), *now);
         if let Dispatch::Posted { slot, timed, .. } = dispatch {
             let exchange = &mut parcel.exchange;
@@ -324,6 +346,8 @@ impl Shard {
             if let Some(timer) = parcel.timer.take() {
                 wheel.cancel(timer);
             }
+        } else {
+            parcel.claim.put_back();
         }
         Some((parcel.function, dispatch))
     }

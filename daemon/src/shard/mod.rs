@@ -3,6 +3,7 @@
 pub(crate) mod ring;
 
 mod body;
+mod claim;
 mod connection;
 mod exchange;
 mod receive;
