@@ -29,7 +29,7 @@ mod warden;
 
 pub use sys::{
     cpu_time, demote, descriptor_limit, eventfd, kill, may_restore, monotonic_ns, random, ring, shut_down,
-    shut_down_writing,
+    shut_down_writing, take_turns,
 };
 pub use warden::{
     Event, EventSink, FunctionKey, FunctionSpec, LoadFailure, Sandbox, SandboxConfig, StartTimes, Ticket,

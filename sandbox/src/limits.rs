@@ -283,6 +283,11 @@ pub const RUNNER_DATA: u64 = 1 << 20;
 pub const TEMPLATE_MEMORY: u64 = 64 << 20;
 /// How long a process that has ended may stay unreaped before it is believed that somebody keeps it.
 pub const REAP_GRACE: Duration = Duration::from_millis(2);
+/// Longest that the daemon's threads compute at a stretch while others want the core: short, so that the kernel lets them go
+/// first when they wake.
+pub const TURN: Duration = Duration::from_micros(100);
+/// As [`TURN`], of a worker: long enough that it computes most of its requests at one stretch.
+pub const WORKER_TURN: Duration = Duration::from_micros(200);
 /// A group whose worker has ended is given to another once less than this part of a worker's memory is left in it.
 pub const LEAF_LEFT_OVER: u64 = 4;
 /// So many groups of a function may wait for that; then one is given to the next worker in any case.

@@ -516,6 +516,27 @@ pub fn demote(pid: libc::pid_t, process: BorrowedFd<'_>, demoted: bool) -> bool 
     done && !ended
 }
 
+/// Has the calling thread compute for so long at a stretch while others want its core: who asks for less goes first when it
+/// wakes. False if the kernel refuses, or the thread has a policy of its own; before 6.12 nothing comes of it.
+pub fn take_turns(turn: Duration) -> bool {
+    const THIS_THREAD: libc::pid_t = 0;
+    const NO_FLAGS: u32 = 0;
+    // SAFETY: an all-zero `sched_attr` is valid.
+    let mut attributes: libc::sched_attr = unsafe { zeroed() };
+    let size = size_of::<libc::sched_attr>() as u32;
+    let of = &raw mut attributes;
+    // SAFETY: `attributes` outlives both calls, and is as large as the first is told.
+    unsafe {
+        if libc::syscall(libc::SYS_sched_getattr, THIS_THREAD, of, size, NO_FLAGS) != 0
+            || (*of).sched_policy != libc::SCHED_OTHER as u32
+        {
+            return false;
+        }
+        (*of).sched_runtime = turn.as_nanos() as u64;
+        libc::syscall(libc::SYS_sched_setattr, THIS_THREAD, of, NO_FLAGS) == 0
+    }
+}
+
 /// Whether a process of another user may be demoted and restored: that takes `CAP_SYS_NICE`.
 pub fn may_restore() -> bool {
     const CAP_SYS_NICE: u32 = 23;

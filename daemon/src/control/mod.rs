@@ -36,7 +36,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use hairtrigger_sandbox::Sandbox;
 use hairtrigger_sandbox::cgroup::Removed;
-use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES, RING_MEMORY};
+use hairtrigger_sandbox::limits::{BIND_PATIENCE, LAST_LINES, RING_MEMORY, TURN};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::config::{Config, Origin};
@@ -235,15 +235,18 @@ fn start_shard(config: ShardConfig) -> Result<Watched<io::Result<CutOff>>> {
     let (made, outcome) = std::sync::mpsc::channel();
     let number = config.number;
     let name = format!("shard-{number}");
-    let shard = Watched::start(&name, move || match Shard::new(config) {
-        Ok(shard) => {
-            let _ = made.send(None);
-            drop(made);
-            shard.run()
-        }
-        Err(error) => {
-            let _ = made.send(Some(error));
-            Ok(CutOff::default())
+    let shard = Watched::start(&name, move || {
+        hairtrigger_sandbox::take_turns(TURN);
+        match Shard::new(config) {
+            Ok(shard) => {
+                let _ = made.send(None);
+                drop(made);
+                shard.run()
+            }
+            Err(error) => {
+                let _ = made.send(Some(error));
+                Ok(CutOff::default())
+            }
         }
     })?;
     match outcome.recv() {

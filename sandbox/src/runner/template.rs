@@ -11,10 +11,12 @@ use super::{EXIT_SETUP, exit, host, set_name, worker};
 use crate::channel::Geometry;
 use crate::landlock;
 use crate::layers::{self, Layer};
+use crate::limits::WORKER_TURN;
 use crate::policy::compile::{self, Programs};
 use crate::policy::{CONTROL_CALL, Control};
 use crate::setup::{Assignment, FromRunner, Setup, ToRunner};
 use crate::step::{SetupError, Step};
+use crate::sys;
 
 /// Speaks to the warden; returns its answer, negative for a refusal.
 pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
@@ -25,6 +27,8 @@ pub(super) fn control(operation: Control, first: u64, second: u64) -> i64 {
 /// The child of the init.
 pub(super) fn run(setup: Setup) -> ! {
     set_name(c"ht-template");
+    // Its workers inherit it: one that wakes is not to wait until another function's has computed for milliseconds.
+    sys::take_turns(WORKER_TURN);
     // Compiled while nobody waits.
     let programs = match Programs::compile(&[]) {
         Ok(programs) => programs,
@@ -111,7 +115,7 @@ fn restrict_after_init(programs: &Programs, assignment: &Assignment) -> io::Resu
     }
     // SAFETY: takes no pointers.
     let result = unsafe { libc::prctl(libc::PR_SET_MDWE, libc::PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
-    crate::sys::check(result.into())?;
+    sys::check(result.into())?;
     if layers::on(Layer::Seccomp) {
         compile::install(&programs.after_init, false)?;
     }

@@ -15,7 +15,7 @@ use crate::channel::DaemonEnd;
 use crate::ending::{Circumstances, Ending};
 use crate::groups::Errand;
 use crate::init::Init;
-use crate::limits::REAP_GRACE;
+use crate::limits::{REAP_GRACE, TURN};
 use crate::sys::{self, Poller, Ready};
 
 /// What an entry of the poll set is.
@@ -108,6 +108,8 @@ impl Watch {
     }
 
     pub(super) fn run(mut self) {
+        // Starts wait for it.
+        sys::take_turns(TURN);
         let mut ready: Vec<Ready> = Vec::new();
         loop {
             // A moment without events is the time to make kits.

@@ -39,6 +39,7 @@ mod room;
 mod shutdown;
 
 mod admin;
+mod placement;
 mod reload;
 mod service;
 mod sockets;
