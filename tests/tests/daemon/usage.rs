@@ -45,19 +45,51 @@ fn kill_workers(daemon: &Daemon<'_>, name: &str, pause: Duration, over: &AtomicB
     killed
 }
 
-/// As many calls of each outcome as the clients have had answers of it, also while workers die under them.
+/// What one client's answers come to.
+#[derive(Debug, Default)]
+struct Heard {
+    outcomes: BTreeMap<String, u64>,
+    /// Bytes of the bodies of those that completed.
+    bytes: u64,
+}
+
+impl Heard {
+    fn add(&mut self, answer: &Response) {
+        let outcome = outcome(answer);
+        if outcome == "completed" {
+            self.bytes += answer.body.len() as u64;
+        }
+        *self.outcomes.entry(outcome).or_default() += 1;
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        other
+            .outcomes
+            .into_iter()
+            .for_each(|(outcome, count)| *self.outcomes.entry(outcome).or_default() += count);
+        self.bytes += other.bytes;
+        self
+    }
+}
+
+/// As many calls of each outcome as the clients have had answers of it, also while workers die under them. There are 3,600
+/// calls, or as many as `HAIRTRIGGER_COUNTED_CALLS` says, beside which a worker is killed every 100 ms and not every 10.
 #[test]
 fn every_call_is_counted_once() {
-    const CLIENTS: usize = 6;
-    const CALLS: usize = 600;
+    const CLIENTS: u64 = 6;
+    const CALLS: u64 = 600;
+    let wanted = std::env::var("HAIRTRIGGER_COUNTED_CALLS").ok();
+    let (calls, pause) = wanted.as_ref().map_or((CALLS, Duration::from_millis(10)), |wanted| {
+        (wanted.parse::<u64>().expect("a number of calls") / CLIENTS, Duration::from_millis(100))
+    });
     let home = Home::new();
     home.configure(SHARDS);
     home.add("probe", &own("probe"), "timeout = \"10s\"\n[concurrency]\nprovisioned = 3\nmax = 4");
     let daemon = home.start();
     let over = AtomicBool::new(false);
-    let (answers, killed) = thread::scope(|scope| {
+    let (heard, killed) = thread::scope(|scope| {
         let ends = Ends(&over);
-        let killer = scope.spawn(|| kill_workers(&daemon, "probe", Duration::from_millis(10), &over));
+        let killer = scope.spawn(|| kill_workers(&daemon, "probe", pause, &over));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let mut connection = daemon.connect();
@@ -70,32 +102,32 @@ fn every_call_is_counted_once() {
                         "/probe/exit?1",
                     ];
                     // The last, which ends its worker, now and then.
-                    let path =
-                        |call: usize| if call % 100 == 7 { paths[4] } else { paths[(call + client) % 4] };
-                    (0..CALLS).map(|call| connection.get(path(call))).collect::<Vec<_>>()
+                    let path = |call: u64| {
+                        if call % 100 == 7 { paths[4] } else { paths[(call + client) as usize % 4] }
+                    };
+                    let mut heard = Heard::default();
+                    (0..calls).for_each(|call| heard.add(&connection.get(path(call))));
+                    heard
                 })
             })
             .collect();
-        let answers: Vec<_> =
-            clients.into_iter().flat_map(|client| client.join().expect("every call is answered")).collect();
+        let heard = clients.into_iter().map(|client| client.join().expect("every call is answered"));
+        let heard = heard.fold(Heard::default(), Heard::join);
         drop(ends);
-        (answers, killer.join().expect("it kills"))
+        (heard, killer.join().expect("it kills"))
     });
     assert!(killed > 10, "only {killed} workers were killed");
-    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
-    answers.iter().for_each(|answer| *outcomes.entry(outcome(answer)).or_default() += 1);
+    let Heard { outcomes, bytes } = heard;
     assert!(
         outcomes["exited"] > 0 && outcomes["function_error"] > 0 && outcomes["completed"] > 0,
         "{outcomes:?}"
     );
     let used = usage(&home, "probe");
     assert_eq!(used["outcomes"], json!(outcomes));
-    assert_eq!(number(&used["invocations"]), (CLIENTS * CALLS) as u64);
+    assert_eq!(number(&used["invocations"]), CLIENTS * calls);
     let starts = used["starts"].as_object().expect("a table").values().map(number).sum::<u64>();
-    assert_eq!(starts, (CLIENTS * CALLS) as u64);
-    let bytes: usize =
-        answers.iter().filter(|a| outcome(a) == "completed").map(|answer| answer.body.len()).sum();
-    assert_eq!(number(&used["bytes_out"]), bytes as u64);
+    assert_eq!(starts, CLIENTS * calls);
+    assert_eq!(number(&used["bytes_out"]), bytes);
     // Workers that are there have started and not ended.
     eventually("the workers add up", || {
         let (used, there) = (usage(&home, "probe"), daemon.workers("probe").len() as u64);
@@ -103,6 +135,15 @@ fn every_call_is_counted_once() {
         (number(&workers["started"]) == number(&workers["ended"]) + there).then_some(())
     });
     assert!(number(&used["workers"]["ended"]) > 10, "{used}");
+    let billed = number(&used["cpu_us"]) + number(&used["overhead_cpu_us"]);
+    let counted = number(&used["group_cpu_us"]);
+    println!(
+        "{} calls, {killed} workers killed, {outcomes:?}; billed {billed} of {counted} us",
+        CLIENTS * calls
+    );
+    if wanted.is_some() {
+        assert!(billed.abs_diff(counted) <= counted / 50, "billed {billed} us, counted {counted} us");
+    }
     // Nobody has asked for a line of each.
     assert!(!daemon.lines().iter().any(|line| line.starts_with("REPORT")));
     daemon.stop();
