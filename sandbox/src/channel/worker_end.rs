@@ -68,20 +68,6 @@ impl WorkerEnd {
         })
     }
 
-    /// Has the kernel give both ends the pages that the first request needs, before somebody waits for its reply.
-    pub(crate) fn touch(&self) {
-        let control = (self.control(), self.reply_control());
-        control.0.posted.load(Ordering::Relaxed);
-        control.1.sleeping.store(0, Ordering::Relaxed);
-        // SAFETY: `RequestDescriptor` consists of atomics; slots begin at a page.
-        let request: &RequestDescriptor = unsafe { self.request.atomics(Geometry::slot(1)) };
-        request.tag.load(Ordering::Relaxed);
-        // SAFETY: as above, of `ReplyDescriptor`.
-        let reply: &ReplyDescriptor = unsafe { self.reply.atomics(Geometry::slot(1)) };
-        // As it is already: no reply.
-        reply.sequence.store(0, Ordering::Relaxed);
-    }
-
     /// As if `sequence` requests had been begun and answered.
     #[cfg(any(test, fuzzing))]
     pub(super) fn start_at(&mut self, sequence: u32) {

@@ -35,7 +35,6 @@ pub(super) fn run(plugin: &Plugin, geometry: Geometry, domain: RulesetCreated, a
     if plugin.worker_start() != 0 {
         exit(EXIT_WORKER_START);
     }
-    channel.touch();
     if control(Control::Ready, 0, 0) != 0 {
         exit(EXIT_WORKER_START);
     }
