@@ -73,11 +73,6 @@ impl Figures {
         Self { path, open: Mutex::default() }
     }
 
-    /// Its number; 0 if there is none.
-    pub(super) fn number(&self) -> u64 {
-        self.read(number).unwrap_or(0)
-    }
-
     /// The number of its line `name value`; 0 if there is none.
     pub(super) fn counter(&self, name: &str) -> u64 {
         self.read(|text| counter(text, name)).unwrap_or(0)
@@ -92,11 +87,6 @@ impl Figures {
             Some(Err(_)) | None => open.insert(File::open(&self.path).ok()?).read_at(&mut room, 0).ok()?,
         };
         figure(str::from_utf8(&room[..length]).ok()?)
-    }
-
-    /// Keeps it open no longer.
-    pub(super) fn close(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

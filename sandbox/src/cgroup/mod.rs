@@ -29,7 +29,6 @@ use std::time::Duration;
 pub use cleanup::{Removed, remove_all_of, remove_leftovers};
 
 use crate::limits::CPU_PERIOD_US;
-use files::Figures;
 
 /// What a slot is limited to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -238,46 +237,30 @@ pub(crate) struct Leaf {
     home: PathBuf,
     /// A group without limits, whose processes nobody ends.
     outside: PathBuf,
+    oom_file: &'static str,
+    usage_file: &'static str,
     limit: fn(&Path, u64) -> Result<(), CgroupError>,
-    state: Arc<LeafState>,
-}
-
-/// What all who hold a leaf know of it.
-#[derive(Debug)]
-struct LeafState {
     /// The limit that it has, in bytes, once it was made and that was read back; 0 before.
-    limited: AtomicU64,
-    oom: Figures,
-    usage: Figures,
-}
-
-impl LeafState {
-    fn new(directory: &Path, oom_file: &str, usage_file: &str) -> Self {
-        Self {
-            limited: AtomicU64::default(),
-            oom: Figures::new(directory.join(oom_file)),
-            usage: Figures::new(directory.join(usage_file)),
-        }
-    }
+    limited: Arc<AtomicU64>,
 }
 
 impl Leaf {
     /// Makes the group, unless it is there, and sets its memory limit in bytes, unless it has that: one that had another
     /// worker before keeps it.
     pub(crate) fn create(&self, memory: u64) -> Result<(), CgroupError> {
-        if self.state.limited.load(Ordering::Relaxed) == memory {
+        if self.limited.load(Ordering::Relaxed) == memory {
             return Ok(());
         }
         files::create(&self.directory)?;
         (self.limit)(&self.directory, memory)?;
-        self.state.limited.store(memory, Ordering::Relaxed);
+        self.limited.store(memory, Ordering::Relaxed);
         Ok(())
     }
 
     /// Attaches a worker.
     pub(crate) fn attach(&self, pid: libc::pid_t) -> Result<(), CgroupError> {
         // Somebody may have removed the group: then it is made anew for the next.
-        files::attach(&self.directory, pid).inspect_err(|_| self.state.limited.store(0, Ordering::Relaxed))
+        files::attach(&self.directory, pid).inspect_err(|_| self.limited.store(0, Ordering::Relaxed))
     }
 
     /// Moves out whatever is in the group, once its worker has ended: a process that was given the worker's
@@ -296,17 +279,11 @@ impl Leaf {
 
     /// What the kernel counts here, in bytes; 0 if there is no such group yet.
     pub(crate) fn usage(&self) -> u64 {
-        self.state.usage.number()
+        files::number_in(&self.directory.join(self.usage_file)).unwrap_or(0)
     }
 
     /// Out-of-memory kills that the kernel counted here.
     pub(crate) fn oom_kills(&self) -> u64 {
-        self.state.oom.counter("oom_kill")
-    }
-
-    /// Keeps none of its files open until they are read again.
-    pub(crate) fn close_files(&self) {
-        self.state.oom.close();
-        self.state.usage.close();
+        files::counter_in(&self.directory.join(self.oom_file), "oom_kill").unwrap_or(0)
     }
 }

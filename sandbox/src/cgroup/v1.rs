@@ -9,7 +9,7 @@ use cgroups_rs::fs::Controllers;
 use cgroups_rs::fs::hierarchies::V1;
 
 use super::files::{self, Figures, whole_pages};
-use super::{CgroupError, CpuCount, Leaf, LeafState, SlotLimits};
+use super::{CgroupError, CpuCount, Leaf, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 
 /// Where the controllers are mounted.
@@ -97,13 +97,14 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
-        let directory = self.memory.join(format!("w{index}"));
         Leaf {
             home: self.memory.clone(),
             outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
             limit: limit_memory,
-            state: Arc::new(LeafState::new(&directory, OOM_FILE, "memory.usage_in_bytes")),
-            directory,
+            limited: Arc::default(),
+            oom_file: OOM_FILE,
+            usage_file: "memory.usage_in_bytes",
+            directory: self.memory.join(format!("w{index}")),
         }
     }
 

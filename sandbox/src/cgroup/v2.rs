@@ -22,7 +22,7 @@ use std::time::Duration;
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode};
 
 use super::files::{self, Figures, whole_pages};
-use super::{CgroupError, CpuCount, Leaf, LeafState, SlotLimits};
+use super::{CgroupError, CpuCount, Leaf, SlotLimits};
 use crate::limits::CPU_PERIOD_US;
 use crate::sys;
 use crate::userns::own_ids;
@@ -194,14 +194,15 @@ impl Slot {
     }
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
-        let directory = self.directory.join(format!("w{index}"));
         Leaf {
             home: self.directory.join(INIT),
             // The one group that may hold processes beside other groups.
             outside: self.top.clone(),
             limit: limit_memory,
-            state: Arc::new(LeafState::new(&directory, OOM_FILE, "memory.current")),
-            directory,
+            limited: Arc::default(),
+            oom_file: OOM_FILE,
+            usage_file: "memory.current",
+            directory: self.directory.join(format!("w{index}")),
         }
     }
 

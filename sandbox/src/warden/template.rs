@@ -203,16 +203,6 @@ impl Template {
         })
     }
 
-    /// Takes the leaf of a worker that is gone.
-    pub(super) fn give_back(&mut self, leaf: Option<Leaf>) {
-        let Some(leaf) = leaf else { return };
-        // Descriptors for those that will be in use again soon, and not for all that a crowd has left.
-        if self.free_leaves.len() >= MAX_FREE_LEAVES {
-            leaf.close_files();
-        }
-        self.free_leaves.push_back(leaf);
-    }
-
     /// CPU time that it and its init have used so far. Once one of them has ended, what that has used is unknown.
     pub(super) fn cpu(&self) -> Duration {
         let template = sys::cpu_time(self.pid, self.pidfd.as_fd());

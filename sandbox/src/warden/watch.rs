@@ -351,7 +351,7 @@ impl Watch {
         let Some(record) = template.workers.remove(&pid) else { return };
         let _ = sys::kill(record.pidfd.as_fd());
         self.poller.forget(record.pidfd.as_fd());
-        template.give_back(record.leaf);
+        template.free_leaves.extend(record.leaf);
         self.sink.deliver(Event::Trouble(format!("a worker cannot be watched: {error}")));
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending: Ending::Killed });
     }
@@ -387,7 +387,7 @@ impl Watch {
             Some(status) => Ending::from_wait_status(status, known),
             None => status_of(record.pidfd.as_fd(), known),
         };
-        template.give_back(record.leaf);
+        template.free_leaves.extend(record.leaf);
         self.sink.deliver(Event::WorkerGone { ticket: record.ticket, ending });
     }
 
