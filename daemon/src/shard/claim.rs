@@ -8,21 +8,32 @@ const WAITS: u8 = 0;
 const BEGUN: u8 = 1;
 const FORSAKEN: u8 = 2;
 
+/// The right to have a worker begin it, and whether none has before.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    is_first: bool,
+}
+
 /// One request's, held by both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claim(Arc<AtomicU8>);
 
 impl Claim {
-    /// A worker is about to have it. False if it was given up: then none must.
-    pub(super) fn begin(&self) -> bool {
-        let before = self.0.compare_exchange(WAITS, BEGUN, Ordering::AcqRel, Ordering::Acquire);
-        // Begun before, if it is tried once more elsewhere.
-        matches!(before, Ok(_) | Err(BEGUN))
+    /// A worker is about to have it. `None` if it was given up: then none must.
+    pub(super) fn begin(&self) -> Option<Beginning> {
+        match self.0.compare_exchange(WAITS, BEGUN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Some(Beginning { is_first: true }),
+            // It is tried once more.
+            Err(BEGUN) => Some(Beginning { is_first: false }),
+            Err(_) => None,
+        }
     }
 
-    /// Of a request that [began](Self::begin), and for which there was no worker after all.
-    pub(super) fn put_back(&self) {
-        let _ = self.0.compare_exchange(BEGUN, WAITS, Ordering::AcqRel, Ordering::Acquire);
+    /// There was no worker after all. A request that another worker has had stays one that may have been run.
+    pub(super) fn put_back(&self, beginning: Beginning) {
+        if beginning.is_first {
+            self.0.store(WAITS, Ordering::Release);
+        }
     }
 
     /// Gives it up. False if a worker may have had it.
@@ -38,16 +49,16 @@ mod tests {
     #[test]
     fn one_of_the_two_decides() {
         let (here, there) = (Claim::default(), Claim::default());
-        assert!(here.begin() && here.begin(), "it may be tried again");
-        assert!(!here.clone().forsake());
+        assert!(here.begin().is_some());
+        let again = here.begin().expect("it may be tried again");
+        here.put_back(again);
+        assert!(!here.clone().forsake(), "the first may have run it");
         assert!(there.forsake());
-        assert!(!there.begin(), "nobody may run it any more");
+        assert!(there.begin().is_none(), "nobody may run it any more");
         let back = Claim::default();
-        assert!(back.begin());
-        back.put_back();
-        assert!(back.forsake());
-        back.put_back();
-        assert!(!back.begin(), "what was given up stays so");
+        back.put_back(back.begin().expect("it waits"));
+        assert!(back.forsake(), "nobody had it");
+        assert!(back.begin().is_none(), "what was given up stays so");
     }
 
     /// However the two meet, exactly one of them has it.
@@ -57,7 +68,7 @@ mod tests {
             let claim = Claim::default();
             let other = claim.clone();
             let begun = std::thread::scope(|scope| {
-                let beginner = scope.spawn(move || other.begin());
+                let beginner = scope.spawn(move || other.begin().is_some());
                 let forsaken = claim.forsake();
                 (beginner.join().expect("it does not panic"), forsaken)
             });

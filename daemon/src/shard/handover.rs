@@ -303,12 +303,12 @@ impl Shard {
         let parcel = parcels.get_mut(key).filter(|parcel| parcel.body.len() > LARGE_PAYLOAD)?;
         let function = parcel.function;
         let entry = functions.get_mut(function)?;
-        if !parcel.claim.begin() {
+        let Some(beginning) = parcel.claim.begin() else {
             self.forget_parcel(key);
             return Some(true);
-        }
+        };
         let Some(begun) = entry.begin(&parcel.request(), &parcel.exchange.id, *now) else {
-            parcel.claim.put_back();
+            parcel.claim.put_back(beginning);
             return Some(false);
         };
         let exchange = &mut parcel.exchange;
@@ -333,10 +333,10 @@ impl Shard {
         let Self { functions, parcels, wheel, now, .. } = self;
         let parcel = parcels.get_mut(key)?;
         let entry = functions.get_mut(parcel.function)?;
-        if !parcel.claim.begin() {
+        let Some(beginning) = parcel.claim.begin() else {
             self.forget_parcel(key);
             return None;
-        }
+        };
         let dispatch = entry.post(&parcel.request(), &parcel.exchange.id, Caller::Parcel(key), *now);
         if let Dispatch::Posted { slot, timed, .. } = dispatch {
             let exchange = &mut parcel.exchange;
@@ -347,7 +347,7 @@ impl Shard {
                 wheel.cancel(timer);
             }
         } else {
-            parcel.claim.put_back();
+            parcel.claim.put_back(beginning);
         }
         Some((parcel.function, dispatch))
     }
