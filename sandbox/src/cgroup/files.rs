@@ -44,16 +44,12 @@ pub(super) fn write_and_read_back(directory: &Path, file: &str, value: &str) -> 
 
 /// What a file holds that is a number and nothing else.
 pub(super) fn number_in(path: &Path) -> Option<u64> {
-    number(&fs::read_to_string(path).ok()?)
+    fs::read_to_string(path).ok()?.trim_end().parse().ok()
 }
 
 /// The number of a line `name value` of a file of counters.
 pub(super) fn counter_in(path: &Path, name: &str) -> Option<u64> {
     counter(&fs::read_to_string(path).ok()?, name)
-}
-
-fn number(text: &str) -> Option<u64> {
-    text.trim_end().parse().ok()
 }
 
 fn counter(text: &str, name: &str) -> Option<u64> {
@@ -73,12 +69,8 @@ impl Figures {
         Self { path, open: Mutex::default() }
     }
 
-    /// The number of its line `name value`; 0 if there is none.
-    pub(super) fn counter(&self, name: &str) -> u64 {
-        self.read(|text| counter(text, name)).unwrap_or(0)
-    }
-
-    fn read<T>(&self, figure: impl Fn(&str) -> Option<T>) -> Option<T> {
+    /// The number of its line `name value`, if there is one.
+    pub(super) fn counter(&self, name: &str) -> Option<u64> {
         let mut room = [0; 1024];
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let length = match open.as_ref().map(|file| file.read_at(&mut room, 0)) {
@@ -86,7 +78,7 @@ impl Figures {
             // Its group was removed meanwhile, and may have been made anew.
             Some(Err(_)) | None => open.insert(File::open(&self.path).ok()?).read_at(&mut room, 0).ok()?,
         };
-        figure(str::from_utf8(&room[..length]).ok()?)
+        counter(str::from_utf8(&room[..length]).ok()?, name)
     }
 }
 

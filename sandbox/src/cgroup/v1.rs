@@ -98,18 +98,18 @@ impl Slot {
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
         Leaf {
+            directory: self.memory.join(format!("w{index}")),
             home: self.memory.clone(),
             outside: self.memory.parent().unwrap_or(&self.memory).to_owned(),
-            limit: limit_memory,
-            limited: Arc::default(),
             oom_file: OOM_FILE,
             usage_file: "memory.usage_in_bytes",
-            directory: self.memory.join(format!("w{index}")),
+            limit: limit_memory,
+            limited: Arc::default(),
         }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {
-        self.oom.counter("oom_kill")
+        self.oom.counter("oom_kill").unwrap_or(0)
     }
 }
 

@@ -195,19 +195,19 @@ impl Slot {
 
     pub(super) fn leaf(&self, index: u64) -> Leaf {
         Leaf {
+            directory: self.directory.join(format!("w{index}")),
             home: self.directory.join(INIT),
             // The one group that may hold processes beside other groups.
             outside: self.top.clone(),
-            limit: limit_memory,
-            limited: Arc::default(),
             oom_file: OOM_FILE,
             usage_file: "memory.current",
-            directory: self.directory.join(format!("w{index}")),
+            limit: limit_memory,
+            limited: Arc::default(),
         }
     }
 
     pub(super) fn oom_kills(&self) -> u64 {
-        self.oom.counter("oom_kill")
+        self.oom.counter("oom_kill").unwrap_or(0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The daemon's threads are not held up by those who compute without end.
+//! Who is let go first of those that want a core: the daemon's threads, and then workers.
 
 use hairtrigger_tests::home::Home;
 use hairtrigger_tests::stall::thread;
